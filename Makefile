@@ -1,0 +1,44 @@
+# The README names what each of these is for. On a fresh machine `make demo` and `make test` are all it takes.
+CARGO ?= cargo
+BIN := target/release/tunmesh
+
+.PHONY: help demo test bench soak rotation fuzz lint setup docs clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN): FORCE
+	$(CARGO) build --release --locked -p tunmesh-agent
+
+.PHONY: FORCE
+FORCE:
+
+demo: $(BIN) ## Start three nodes on this machine, send traffic through the mesh, print a table
+	$(BIN) demo
+
+test: setup ## Install what the tests need, then run all of them
+	scripts/test.sh
+
+bench: setup $(BIN) ## Measure the v0 path against plain veth, interleaved; table and JSON
+	scripts/bench.py --bin $(BIN)
+
+soak: setup $(BIN) ## Ten minutes of traffic, rotation and restarts; memory must not grow
+	scripts/soak.py --bin $(BIN)
+
+rotation: setup $(BIN) ## Ten session rotations under iperf3
+	scripts/rotation.py --bin $(BIN)
+
+fuzz: ## Fuzz every parser, FUZZ_SECONDS each (default 60)
+	scripts/fuzz.sh
+
+lint: ## rustfmt, clippy, documentation, cargo-deny, forbidden dependencies
+	scripts/lint.sh
+
+docs: ## Write docs/configuration.md anew from its source
+	UPDATE_DOCS=1 $(CARGO) test -q -p tunmesh-protocol --test config_cases
+
+setup:
+	scripts/setup.sh
+
+clean: ## Remove what was built
+	$(CARGO) clean

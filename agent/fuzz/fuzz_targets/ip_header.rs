@@ -1,0 +1,10 @@
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(header) = tunmesh_packet::parse(bytes) {
+        assert!(header.header_len() <= header.total_len() && header.total_len() <= bytes.len());
+        let _hash = tunmesh_packet::flow_hash(&header, bytes);
+    }
+});

@@ -1,0 +1,81 @@
+use std::fmt;
+
+/// Why a packet went no further. The name is the value of the metric label `reason`.
+///
+/// All but [`Malformed`](Self::Malformed) and [`QueueFull`](Self::QueueFull) are the original's; these two it does not
+/// count, since it answers such packets with an error or waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DropReason {
+    /// A broadcast, and broadcasts are not enabled.
+    ConfigProhibited,
+    /// Sending it failed.
+    Exception,
+    /// It waited longer than it is worth sending.
+    Expired,
+    /// Ours: not an IP packet of the family it was said to be.
+    Malformed,
+    /// It came to a node it is not for.
+    Misrouted,
+    /// Its source belongs to no node, so nobody could answer.
+    NoReturnRoute,
+    /// Its destination belongs to no node.
+    NoRoute,
+    /// Its destination is outside the network of the mesh.
+    OutsideConfiguredNetwork,
+    /// Ours: the bounded queue it had to pass was full.
+    QueueFull,
+    /// Its source belongs to another node than the one that sent it.
+    RouteConflict,
+    /// Neither IPv4 unicast nor IPv4 broadcast.
+    Unsupported,
+}
+
+impl DropReason {
+    /// All reasons, in the order of their names.
+    pub const ALL: [Self; 11] = [
+        Self::ConfigProhibited,
+        Self::Exception,
+        Self::Expired,
+        Self::Malformed,
+        Self::Misrouted,
+        Self::NoReturnRoute,
+        Self::NoRoute,
+        Self::OutsideConfiguredNetwork,
+        Self::QueueFull,
+        Self::RouteConflict,
+        Self::Unsupported,
+    ];
+
+    /// The name in snake case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ConfigProhibited => "config_prohibited",
+            Self::Exception => "exception",
+            Self::Expired => "expired",
+            Self::Malformed => "malformed",
+            Self::Misrouted => "misrouted",
+            Self::NoReturnRoute => "no_return_route",
+            Self::NoRoute => "no_route",
+            Self::OutsideConfiguredNetwork => "outside_configured_network",
+            Self::QueueFull => "queue_full",
+            Self::RouteConflict => "route_conflict",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_distinct_and_sorted() {
+        assert!(DropReason::ALL.is_sorted_by(|a, b| a.as_str() < b.as_str()));
+    }
+}

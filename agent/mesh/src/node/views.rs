@@ -1,0 +1,87 @@
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tunmesh_protocol::{Member, NodeId};
+
+use super::Node;
+use crate::agenda::later;
+use crate::peers::Peer;
+use crate::route_table::RouteTable;
+use crate::settings::Settings;
+
+/// What can be asked.
+impl Node {
+    /// The settings in use.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The routes as they are now; the same table until [`Event::RoutesChanged`](super::Event::RoutesChanged).
+    pub fn routes(&self) -> Arc<RouteTable> {
+        let build = || Arc::new(RouteTable::new(&self.settings, self.peers.iter().map(|peer| &peer.member)));
+        Arc::clone(self.routes.get_or_init(build))
+    }
+
+    /// The known members, by id.
+    pub fn members(&self) -> impl Iterator<Item = MemberView<'_>> {
+        self.peers.iter().map(|peer| self.view(peer))
+    }
+
+    /// The known member `id`.
+    pub fn member(&self, id: &NodeId) -> Option<MemberView<'_>> {
+        self.peers.by_id(id).map(|peer| self.view(peer))
+    }
+
+    /// Which known member has which address, by address, those without a route included.
+    pub fn owners(&self) -> impl Iterator<Item = (Ipv4Addr, &NodeId)> {
+        self.peers.owners()
+    }
+
+    /// How the node does.
+    pub fn health(&self, now: Instant) -> Health {
+        let in_grace = now < later(self.started_at, self.settings.startup_grace);
+        Health { registered: in_grace || !self.peers.is_empty() }
+    }
+
+    fn view<'a>(&self, peer: &'a Peer) -> MemberView<'a> {
+        MemberView {
+            member: &peer.member,
+            stamp: peer.stamp,
+            last_seen: peer.heard_at,
+            stale_at: later(peer.heard_at, self.timers(&peer.member).stale_threshold),
+            near: self.is_near(&peer.member),
+            session_opened_at: peer.session.opened_at,
+            faults: peer.faults,
+            registration_failures: peer.registration.failures,
+        }
+    }
+}
+
+/// One member as status pages show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberView<'a> {
+    /// The member as it registered.
+    pub member: &'a Member,
+    /// Its clock when it last registered or answered, in Unix seconds.
+    pub stamp: i64,
+    /// When it last registered or answered, by our clock.
+    pub last_seen: Instant,
+    /// When it is removed unless it is seen again before.
+    pub stale_at: Instant,
+    /// Whether it is in our own subnet.
+    pub near: bool,
+    /// When the session in which we send to it was opened, if there is one.
+    pub session_opened_at: Option<Instant>,
+    /// Failures to send it packets since the last success.
+    pub faults: u32,
+    /// Failures to register to it since the last success.
+    pub registration_failures: u32,
+}
+
+/// How a node does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Whether a member is known, or the grace after the start is not over.
+    pub registered: bool,
+}

@@ -1,0 +1,7 @@
+//! Requests to other nodes: one short-lived or kept-alive HTTPS connection each, the original's timeouts.
+
+mod channel;
+mod exchange;
+
+pub(crate) use channel::{Channel, connect};
+pub(crate) use exchange::{Exchange, ExchangeError, FailureKind, PIPELINING, takes_pipelining};

@@ -1,0 +1,200 @@
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tunmesh_protocol::ControlUrl;
+
+/// Requests to one node over one kept-alive connection, which is renewed after 10 s without use or when its URL changes.
+///
+/// A request on a connection that the peer closed meanwhile is repeated once on a new one, as the original does.
+#[derive(Default)]
+pub(crate) struct Channel {
+    idle: Mutex<Option<Idle>>,
+}
+
+struct Idle {
+    sender: SendRequest<Full<Bytes>>,
+    url: ControlUrl,
+    used_at: Instant,
+}
+
+impl Channel {
+    /// Sends one request and reads the whole answer. `limit` bounds connecting and answering, each.
+    pub(crate) async fn send(
+        &self,
+        url: &ControlUrl,
+        call: &Call<'_>,
+        tls: &Arc<ClientConfig>,
+        limit: Duration,
+    ) -> Result<Reply, RequestError> {
+        let mut idle = self.idle.lock().await;
+        let is_usable = |kept: &Idle| kept.url == *url && kept.used_at.elapsed() < IDLE_LIMIT && kept.sender.is_ready();
+        let keep = |sender| Idle { sender, url: url.clone(), used_at: Instant::now() };
+        if let Some(Idle { mut sender, .. }) = idle.take().filter(is_usable) {
+            match exchange(&mut sender, url, call, limit).await {
+                Err(RequestError::Dropped { .. }) => {}
+                outcome => {
+                    *idle = outcome.is_ok().then(|| keep(sender));
+                    return outcome;
+                }
+            }
+        }
+        let mut sender = open(url, tls, limit).await?;
+        let mut outcome = exchange(&mut sender, url, call, limit).await;
+        if matches!(outcome, Err(RequestError::Dropped { .. })) {
+            sender = open(url, tls, limit).await?;
+            outcome = exchange(&mut sender, url, call, limit).await;
+        }
+        *idle = outcome.is_ok().then(|| keep(sender));
+        outcome
+    }
+}
+
+/// What to ask.
+pub(crate) struct Call<'a> {
+    /// `Authorization` header, if the route wants one.
+    pub(crate) authorization: Option<&'a str>,
+    /// JSON body; a call without one is a GET.
+    pub(crate) body: Option<Bytes>,
+    /// Path, starting with a slash.
+    pub(crate) path: &'a str,
+}
+
+/// A complete answer, decoded if it was gzip.
+pub(crate) struct Reply {
+    /// Value of the `Authorization` header.
+    pub(crate) authorization: Option<Vec<u8>>,
+    /// The body, at most [`MAX_REPLY`] bytes.
+    pub(crate) body: Bytes,
+    /// Whether the content type is `application/json`, parameters allowed.
+    pub(crate) is_json: bool,
+    pub(crate) status: StatusCode,
+}
+
+/// Opens a TLS connection to `url`. `limit` bounds TCP and TLS together.
+pub(crate) async fn connect(
+    url: &ControlUrl,
+    tls: &Arc<ClientConfig>,
+    limit: Duration,
+) -> Result<TlsStream<TcpStream>, RequestError> {
+    let name = ServerName::try_from(url.host().to_owned())
+        .map_err(|_| RequestError::Connect { url: url.clone(), source: io::ErrorKind::InvalidInput.into() })?;
+    let dial = async {
+        let stream = TcpStream::connect((url.host(), url.port())).await?;
+        stream.set_nodelay(true)?;
+        TlsConnector::from(Arc::clone(tls)).connect(name, stream).await
+    };
+    match timeout(limit, dial).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(source)) => Err(RequestError::Connect { url: url.clone(), source }),
+        Err(_) => Err(RequestError::Timeout { url: url.clone() }),
+    }
+}
+
+async fn open(
+    url: &ControlUrl,
+    tls: &Arc<ClientConfig>,
+    limit: Duration,
+) -> Result<SendRequest<Full<Bytes>>, RequestError> {
+    let stream = connect(url, tls, limit).await?;
+    let (sender, connection) =
+        handshake(TokioIo::new(stream)).await.map_err(|source| RequestError::Dropped { url: url.clone(), source })?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::trace!(%error, "control connection ended");
+        }
+    });
+    Ok(sender)
+}
+
+async fn exchange(
+    sender: &mut SendRequest<Full<Bytes>>,
+    url: &ControlUrl,
+    call: &Call<'_>,
+    limit: Duration,
+) -> Result<Reply, RequestError> {
+    let answer = async {
+        let response = sender
+            .send_request(request(url, call))
+            .await
+            .map_err(|source| RequestError::Dropped { url: url.clone(), source })?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, MAX_REPLY)
+            .collect()
+            .await
+            .map_err(|_| RequestError::Body { url: url.clone() })?
+            .to_bytes();
+        let body = decode(&head.headers, body).map_err(|_| RequestError::Body { url: url.clone() })?;
+        Ok(Reply {
+            authorization: head.headers.get(AUTHORIZATION).map(|value| value.as_bytes().to_vec()),
+            body,
+            is_json: is_json(&head.headers),
+            status: head.status,
+        })
+    };
+    timeout(limit, answer).await.unwrap_or_else(|_| Err(RequestError::Timeout { url: url.clone() }))
+}
+
+/// The original asks for `node_info` in absolute form and posts in origin form; both of ours do the same.
+fn request(url: &ControlUrl, call: &Call<'_>) -> Request<Full<Bytes>> {
+    let mut builder = Request::builder().header(HOST, url.authority()).header("accept", "*/*");
+    builder = match &call.body {
+        Some(_) => builder.method(Method::POST).uri(call.path).header(CONTENT_TYPE, "application/json"),
+        None => builder.method(Method::GET).uri(format!("https://{}{}", url.authority(), call.path)),
+    };
+    if let Some(authorization) = call.authorization {
+        builder = builder.header(AUTHORIZATION, authorization);
+    }
+    builder
+        .body(Full::new(call.body.clone().unwrap_or_default()))
+        .expect("every part is a valid URL, path or token by its type")
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let essence =
+        headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(|text| text.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// Undoes `content-encoding: gzip`, which a proxy may add unasked; the signature covers the plain body.
+fn decode(headers: &HeaderMap, body: Bytes) -> io::Result<Bytes> {
+    if headers.get(CONTENT_ENCODING).is_none_or(|value| value.as_bytes() != b"gzip") {
+        return Ok(body);
+    }
+    let mut plain = Vec::new();
+    let bound = u64::try_from(MAX_REPLY).unwrap_or(u64::MAX);
+    flate2::read::GzDecoder::new(&body[..]).take(bound + 1).read_to_end(&mut plain)?;
+    if plain.len() > MAX_REPLY { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(plain.into()) }
+}
+
+/// Why a request got no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestError {
+    #[error("the answer of {url} is broken or over {MAX_REPLY} bytes")]
+    Body { url: ControlUrl },
+    #[error("failed to connect to {url}")]
+    Connect { url: ControlUrl, source: io::Error },
+    #[error("{url} closed the connection without an answer")]
+    Dropped { url: ControlUrl, source: hyper::Error },
+    #[error("{url} did not answer in time")]
+    Timeout { url: ControlUrl },
+}
+
+/// Idle time after which a kept connection is not used again (the original's `Keep-Alive` handling).
+const IDLE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Largest answer read, in bytes: a registration of 10,000 members has about 2 MB.
+const MAX_REPLY: usize = 8 << 20;

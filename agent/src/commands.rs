@@ -1,0 +1,48 @@
+//! Every command but `run`, which has a room of its own.
+
+mod demo;
+mod status;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+
+use crate::args::{Args, Command, ConfigCommand};
+use crate::{run, settings};
+
+/// Does what the command line says.
+pub(crate) fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
+    match args.command {
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "tunmesh", &mut io::stdout());
+        }
+        Command::Config { command: ConfigCommand::Check { file } } => {
+            let parsed = settings::read(&file)?;
+            for warning in &parsed.warnings {
+                print(&format!("warning: {warning}\n"))?;
+            }
+            print(&format!("{}: OK\n", file.display()))?;
+        }
+        Command::Config { command: ConfigCommand::Example } => print(&tunmesh_protocol::config::example())?,
+        Command::Demo { json, keep, seconds } => return demo::run(&demo::Options { json, keep, seconds }),
+        Command::DemoStage { json, keep, seconds } => demo::stage(&demo::Options { json, keep, seconds })?,
+        Command::Run { config } => run::run(&config)?,
+        Command::Status { device, json, watch } => status::show(&device, json, watch)?,
+        Command::Version => print(&format!("tunmesh {}\n", env!("CARGO_PKG_VERSION")))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints why nothing came of it. Exit status 1; clap has taken 2 for a wrong command line.
+pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
+    let _closed = writeln!(io::stderr(), "tunmesh: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// Prints to standard output; a reader that went away is an error like any other, not a panic.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}

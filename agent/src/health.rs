@@ -1,0 +1,58 @@
+//! The answer of `/health`.
+
+use serde::Serialize;
+
+use crate::requests::Report;
+
+/// The original's keys with what stands for its processes here, and more detail under `tunmesh`.
+#[derive(Serialize)]
+pub(crate) struct Health {
+    monitoring: Monitoring,
+    registrations: Registrations,
+    router: Router,
+    tunmesh: Detail,
+}
+
+#[derive(Serialize)]
+struct Monitoring {
+    tun_monitor_worker: bool,
+}
+
+#[derive(Serialize)]
+struct Registrations {
+    registered: bool,
+    worker: bool,
+}
+
+#[derive(Serialize)]
+struct Router {
+    read_pipe_thread: bool,
+    heartbeat_thread: bool,
+    tun: bool,
+}
+
+#[derive(Serialize)]
+struct Detail {
+    version: &'static str,
+    members: usize,
+}
+
+impl Health {
+    /// Judges a report of the owner and the state of the device.
+    ///
+    /// Workers are tasks of one process here: if one of them ends, the process does, so an answer at all means that
+    /// they run, and only `registered` and `tun` can be false.
+    pub(crate) fn of(report: &Report, is_device_up: bool) -> Self {
+        Self {
+            monitoring: Monitoring { tun_monitor_worker: true },
+            registrations: Registrations { registered: report.health.registered, worker: true },
+            router: Router { read_pipe_thread: true, heartbeat_thread: true, tun: is_device_up },
+            tunmesh: Detail { version: env!("CARGO_PKG_VERSION"), members: report.members.len() },
+        }
+    }
+
+    /// Whether `/health` answers 200.
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.registrations.registered && self.router.tun
+    }
+}

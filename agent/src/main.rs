@@ -1,0 +1,31 @@
+//! `tunmesh`: one node of a Tun Mesh, and the commands around it.
+#![forbid(unsafe_code)]
+
+mod args;
+mod client;
+mod commands;
+mod counters;
+mod data;
+mod health;
+mod logging;
+mod metrics;
+mod owner;
+mod peers;
+mod requests;
+mod run;
+mod server;
+mod settings;
+mod shared;
+mod status;
+mod tls;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match commands::dispatch(args::Args::parse()) {
+        Ok(code) => code,
+        Err(error) => commands::fail(&error),
+    }
+}

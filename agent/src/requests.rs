@@ -1,0 +1,122 @@
+//! How other tasks reach the owner of the mesh core.
+
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot};
+use tunmesh_mesh::{Health, Proof, Refusal, Screening, Settings};
+use tunmesh_protocol::{Member, NodeId, Registration};
+
+/// Asks the owner; every call waits its turn in a queue of [`QUEUE_LEN`] requests.
+#[derive(Clone)]
+pub(crate) struct OwnerHandle(mpsc::Sender<Request>);
+
+/// The other end of the handle, for [`crate::owner::run`].
+pub(crate) struct Requests(pub(crate) mpsc::Receiver<Request>);
+
+/// A connected pair.
+pub(crate) fn channel() -> (OwnerHandle, Requests) {
+    let (sender, receiver) = mpsc::channel(QUEUE_LEN);
+    (OwnerHandle(sender), Requests(receiver))
+}
+
+impl OwnerHandle {
+    /// First step of an inbound registration: whether it may stand, and what must be proven before.
+    pub(crate) async fn screen(
+        &self,
+        registration: Registration,
+        issuer: Option<NodeId>,
+        route: Option<NodeId>,
+    ) -> Result<Result<Screening, Refusal>, Stopped> {
+        self.ask(|reply| Request::Screen { registration, issuer, route, reply }).await
+    }
+
+    /// Second step: stores the registration and returns ours.
+    pub(crate) async fn accept(
+        &self,
+        registration: Registration,
+        proof: Proof,
+        takes_pipelining: Option<bool>,
+    ) -> Result<Result<Registration, Refusal>, Stopped> {
+        self.ask(|reply| Request::Accept { registration, proof, takes_pipelining, reply }).await
+    }
+
+    /// Members and health of this moment.
+    pub(crate) async fn report(&self) -> Result<Report, Stopped> {
+        self.ask(|reply| Request::Report { reply }).await
+    }
+
+    /// Puts new settings in force.
+    pub(crate) async fn reconfigure(&self, settings: Settings) -> Result<(), Stopped> {
+        self.0.send(Request::Reconfigure { settings: Box::new(settings) }).await.map_err(|_| Stopped)
+    }
+
+    /// A peer refused our session; waits for room in the queue, as the peer is cut off until the owner knows.
+    pub(crate) async fn session_lost(&self, id: NodeId) -> Result<(), Stopped> {
+        self.0.send(Request::SessionLost { id }).await.map_err(|_| Stopped)
+    }
+
+    /// Takes note how a packet request ended. Dropped when the queue is full: the next one says the same.
+    pub(crate) fn note(&self, id: &NodeId, reachable: bool) {
+        let _full = self.0.try_send(Request::Note { id: id.clone(), reachable });
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(request(reply)).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+}
+
+/// The agent is stopping; there is no owner to ask.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the agent is stopping")]
+pub(crate) struct Stopped;
+
+/// What the owner knows, copied out.
+pub(crate) struct Report {
+    pub(crate) health: Health,
+    pub(crate) members: Vec<KnownMember>,
+}
+
+/// A member as it was known at that moment.
+pub(crate) struct KnownMember {
+    /// When it last registered or answered, by our clock.
+    pub(crate) last_seen: Instant,
+    pub(crate) member: Member,
+    /// Whether it is in our own subnet.
+    pub(crate) near: bool,
+    /// Its own clock at that time, in Unix seconds.
+    pub(crate) stamp: i64,
+}
+
+/// What a handle may ask.
+pub(crate) enum Request {
+    Accept {
+        registration: Registration,
+        proof: Proof,
+        takes_pipelining: Option<bool>,
+        reply: oneshot::Sender<Result<Registration, Refusal>>,
+    },
+    Note {
+        id: NodeId,
+        reachable: bool,
+    },
+    Reconfigure {
+        settings: Box<Settings>,
+    },
+    Report {
+        reply: oneshot::Sender<Report>,
+    },
+    Screen {
+        registration: Registration,
+        issuer: Option<NodeId>,
+        route: Option<NodeId>,
+        reply: oneshot::Sender<Result<Screening, Refusal>>,
+    },
+    SessionLost {
+        id: NodeId,
+    },
+}
+
+/// Requests that may wait for the owner; further askers wait, notes are dropped.
+const QUEUE_LEN: usize = 1024;

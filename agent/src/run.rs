@@ -1,0 +1,205 @@
+//! `tunmesh run`: from the file to a running node, and back.
+//!
+//! The order is the point. Everything that needs a right (the device, the port) is opened first, on one thread; then all
+//! rights are dropped for good; only then the runtime starts and the first byte from the network is read.
+
+mod reload;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, watch};
+use tunmesh_mesh::Node;
+use tunmesh_protocol::config::{Config, TunSource};
+use tunmesh_protocol::{NodeId, SessionKey};
+use tunmesh_sys::nft::OwnedTable;
+use tunmesh_sys::privileges::{Confinement, confine};
+use tunmesh_sys::tun::{self, Tun, TunSettings};
+
+use crate::counters::Counters;
+use crate::data::{Device, forward};
+use crate::owner;
+use crate::requests::{self, Requests};
+use crate::server::{self, ServerState, bind, router};
+use crate::shared::{Clock, Forwarding, KeySlot, Live, Shared};
+use crate::{logging, settings, status};
+
+/// Runs a node until SIGTERM, SIGINT, or something it cannot go on without fails.
+pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
+    let parsed = settings::read(path)?;
+    let config = parsed.config;
+    logging::start(config.logging.level, config.logging.format);
+    for warning in &parsed.warnings {
+        tracing::warn!(%warning, "configuration");
+    }
+    let live = Live::new(config.clone())?;
+    let tun = open_device(&config)?;
+    let _table = config
+        .networking
+        .clamp_mss
+        .then(|| OwnedTable::clamp_segment_size(tun.name()))
+        .transpose()
+        .context("failed to make the nft table of networking.clamp_mss")?;
+    let api = &config.control_api;
+    let listener = bind(api.listen_address, api.listen_port).with_context(|| {
+        format!("failed to listen on {}:{} (control_api.listen_port)", api.listen_address, api.listen_port)
+    })?;
+    let status = status::bind(tun.name()).context("failed to bind the status socket")?;
+
+    let confined = confine(&confinement(path, &config)).context("failed to drop privileges")?;
+    tracing::info!(%confined, uid = config.process.uid, "privileges dropped");
+
+    let mut id = [0; 16];
+    aws_lc_rs::rand::fill(&mut id).map_err(|_| anyhow::anyhow!("no randomness from the kernel"))?;
+    let id = NodeId::from_random(id);
+    let core = Node::new(settings::mesh(&config, &id), Instant::now());
+    let (owner, requests) = requests::channel();
+    let shared = Arc::new(Shared {
+        clock: Clock,
+        counters: Counters::default(),
+        forwarding: watch::Sender::new(Arc::new(Forwarding { peers: BTreeMap::new(), routes: core.routes() })),
+        id: id.clone(),
+        live: ArcSwap::from_pointee(live),
+        meetings: AtomicUsize::new(0),
+        owner,
+        session_key: KeySlot::empty(),
+        started_at: Instant::now(),
+    });
+    make_key(Arc::clone(&shared), config.clustering.auth.pub_key_size)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_stack_size(STACK_LEN)
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?;
+    runtime.block_on(node(shared, Parts { core, listener, path, requests, status, tun }))
+}
+
+/// What was opened while there were rights.
+struct Parts<'a> {
+    core: Node,
+    listener: std::net::TcpListener,
+    path: &'a Path,
+    requests: Requests,
+    status: status::Listener,
+    tun: Tun,
+}
+
+async fn node(shared: Arc<Shared>, parts: Parts<'_>) -> anyhow::Result<()> {
+    let device = Arc::new(Device::new(parts.tun).context("failed to watch the device")?);
+    let listener = TcpListener::from_std(parts.listener).context("failed to watch the API port")?;
+    let reload = Arc::new(Notify::new());
+    // Watched before anybody is told that the node runs: a signal that nobody watches ends the process.
+    let watched = |kind| signal(kind).with_context(|| format!("failed to watch for {kind:?}"));
+    let hang_up = watched(SignalKind::hangup())?;
+    let mut terminate = watched(SignalKind::terminate())?;
+    let mut interrupt = watched(SignalKind::interrupt())?;
+    tracing::info!(node = %shared.id, device = device.name(), "node started");
+
+    let routes = router(ServerState { device: Arc::clone(&device), shared: Arc::clone(&shared) });
+    let server = tokio::spawn(server::serve(Arc::clone(&shared), listener, routes));
+    let owner = tokio::spawn(owner::run(Arc::clone(&shared), parts.core, parts.requests, Arc::clone(&reload)));
+    let mut reader = tokio::spawn(forward(Arc::clone(&shared), Arc::clone(&device)));
+    let watcher = tokio::spawn(reload::watch(Arc::clone(&shared), parts.path.to_owned(), hang_up, reload));
+    let reporter = tokio::spawn(status::serve(Arc::clone(&shared), device, parts.status));
+
+    // Every one of these tasks runs for as long as the process; the first to end ends it.
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
+        _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
+        error = &mut reader => bail!("the device failed: {}", error.context("the device reader ended")?),
+        ended = server => bail!("the API server ended: {ended:?}"),
+        ended = owner => bail!("the owner of the mesh ended: {ended:?}"),
+        ended = watcher => bail!("the reload watcher ended: {ended:?}"),
+        ended = reporter => bail!("the status socket failed: {ended:?}"),
+    }
+    reader.abort();
+    drain(&shared).await;
+    Ok(())
+}
+
+/// Lets the packets that were read leave, for as long as a request may take; what comes in meanwhile is still delivered.
+async fn drain(shared: &Shared) {
+    let peers: Vec<_> = shared.forwarding.borrow().peers.values().cloned().collect();
+    let sent = async {
+        for peer in &peers {
+            peer.queue.emptied().await;
+            // Held for reading by every unanswered request.
+            let _all_answered = peer.gate.write().await;
+        }
+    };
+    let _late = tokio::time::timeout(shared.live.load().request_timeout(), sent).await;
+}
+
+fn open_device(config: &Config) -> anyhow::Result<Tun> {
+    let networking = &config.networking;
+    match &networking.tun_source {
+        TunSource::Create => {
+            let extra: Vec<_> = networking.ipv4.extra_addresses.iter().copied().map(settings::net).collect();
+            let routes: Vec<_> = networking.routes.iter().copied().map(settings::net).collect();
+            tun::create(&TunSettings {
+                name: &networking.tun_device_id,
+                address: settings::net(networking.ipv4.node_address_cidr),
+                network: settings::net(networking.ipv4.network_cidr).trunc(),
+                extra_addresses: &extra,
+                routes: &routes,
+                mtu: u32::from(networking.mtu),
+                queue_len: QUEUE_LEN,
+            })
+            .context("failed to make the TUN device")
+        }
+        TunSource::Descriptor(number) => {
+            let fd = tunmesh_sys::fd::inherited(*number)
+                .with_context(|| format!("descriptor {number} (networking.tun_handover.fd) was not handed over"))?;
+            tun::adopt(fd).with_context(|| format!("descriptor {number} (networking.tun_handover.fd) cannot be used"))
+        }
+        TunSource::Socket(name) => tun::receive(name, HAND_OVER_LIMIT)
+            .with_context(|| format!("no TUN device from {name} (networking.tun_handover.socket)")),
+    }
+}
+
+/// The agent may read again what it needs for a reload and for name resolution, and nothing else.
+fn confinement(path: &Path, config: &Config) -> Confinement {
+    let ssl = &config.control_api.ssl;
+    let files = [Some(path), Some(&*ssl.cert_file_path), Some(&*ssl.key_file_path), ssl.ca_file_path.as_deref()];
+    // Folders, as files are replaced by renaming, and Kubernetes swaps a link beside them.
+    let folder = |parent: &Path| if parent.as_os_str().is_empty() { ".".into() } else { parent.to_owned() };
+    let mut readable: Vec<_> = files.into_iter().flatten().filter_map(Path::parent).map(folder).collect();
+    readable.push("/etc".into());
+    readable.sort();
+    readable.dedup();
+    Confinement { uid: config.process.uid, gid: config.process.gid.unwrap_or(config.process.uid), readable }
+}
+
+/// Starts making this process's RSA key; sessions wait for it, nothing else does.
+fn make_key(shared: Arc<Shared>, bits: u32) -> anyhow::Result<()> {
+    let work = move || match SessionKey::generate(bits) {
+        Ok(key) => shared.session_key.fill(key),
+        Err(error) => {
+            tracing::error!(%error, "failed to make the session key");
+            std::process::exit(1);
+        }
+    };
+    std::thread::Builder::new().name("session-key".into()).spawn(work).context("failed to start a thread")?;
+    Ok(())
+}
+
+/// Threads of the runtime; a v0 node is bound by one TUN queue and one connection per peer.
+const WORKERS: usize = 2;
+
+/// Stack of a thread, in bytes; the deepest call (a TLS handshake) takes far less.
+const STACK_LEN: usize = 512 << 10;
+
+/// Packets the kernel keeps for us while we hold back: 24 ms of 1,200-byte datagrams at 400 Mbit/s. A longer queue would lose
+/// fewer of them under load and make everything else wait behind it.
+const QUEUE_LEN: u32 = 1000;
+
+/// Wait for a process that hands us a device.
+const HAND_OVER_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);

@@ -1,0 +1,99 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::Signal;
+use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
+use tunmesh_protocol::config::Config;
+
+use crate::shared::{Live, Shared};
+use crate::{logging, settings};
+
+/// Takes over changes of the configuration file, and of the certificates it names, while the node runs.
+///
+/// The files are read every [`INTERVAL`], on SIGHUP, and when the mesh core is about to bootstrap again and the file
+/// asks for that. A file that cannot be used is reported once and changes nothing.
+pub(super) async fn watch(shared: Arc<Shared>, path: PathBuf, mut hang_up: Signal, due: Arc<Notify>) {
+    let mut tick = tokio::time::interval(INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut seen = fingerprint(&path, &shared.live.load().config);
+    loop {
+        let asked = tokio::select! {
+            _ = tick.tick() => false,
+            _ = hang_up.recv() => true,
+            () = due.notified() => false,
+        };
+        let now = fingerprint(&path, &shared.live.load().config);
+        if now == seen && !asked {
+            continue;
+        }
+        seen = now;
+        if let Err(error) = take_over(&shared, &path).await {
+            tracing::error!(error = format!("{error:#}"), "the changed configuration is not used");
+        }
+    }
+}
+
+async fn take_over(shared: &Shared, path: &Path) -> anyhow::Result<()> {
+    let parsed = settings::read(path)?;
+    for warning in &parsed.warnings {
+        tracing::warn!(%warning, "configuration");
+    }
+    let mut config = parsed.config;
+    for key in keep_fixed(&mut config, &shared.live.load().config) {
+        tracing::warn!(key, "a change of this key needs a restart; the running value stays");
+    }
+    logging::change_level(config.logging.level);
+    let core = settings::mesh(&config, &shared.id);
+    shared.live.store(Arc::new(Live::new(config)?));
+    shared.owner.reconfigure(core).await?;
+    tracing::info!("configuration reloaded");
+    Ok(())
+}
+
+/// Puts back what was used up at start and returns the keys that would have changed.
+fn keep_fixed(new: &mut Config, running: &Config) -> Vec<&'static str> {
+    let mut kept = Vec::new();
+    macro_rules! keep {
+        ($($path:ident).+) => {
+            if new.$($path).+ != running.$($path).+ {
+                new.$($path).+ = running.$($path).+.clone();
+                kept.push(stringify!($($path).+));
+            }
+        };
+    }
+    keep!(clustering.auth.pub_key_size);
+    keep!(control_api.listen_address);
+    keep!(control_api.listen_port);
+    keep!(logging.format);
+    keep!(networking.clamp_mss);
+    keep!(networking.ipv4.extra_addresses);
+    keep!(networking.ipv4.network_cidr);
+    keep!(networking.ipv4.node_address_cidr);
+    keep!(networking.mtu);
+    keep!(networking.routes);
+    keep!(networking.tun_device_id);
+    keep!(networking.tun_source);
+    keep!(process.gid);
+    keep!(process.uid);
+    kept
+}
+
+/// The content of every file that counts; an unreadable one is told from an empty one.
+fn fingerprint(path: &Path, config: &Config) -> Vec<Option<Vec<u8>>> {
+    let ssl = &config.control_api.ssl;
+    let files = [Some(path), Some(&*ssl.cert_file_path), Some(&*ssl.key_file_path), ssl.ca_file_path.as_deref()];
+    files
+        .into_iter()
+        .flatten()
+        .map(|file| {
+            std::fs::read(file)
+                .ok()
+                .map(|bytes| aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes).as_ref().to_vec())
+        })
+        .collect()
+}
+
+/// How often the files are looked at; a few kB from the page cache.
+const INTERVAL: Duration = Duration::from_secs(2);

@@ -1,0 +1,80 @@
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use crate::shared::Shared;
+
+/// Binds the API port while the process still has the right to, before the runtime exists.
+pub(crate) fn bind(address: IpAddr, port: u16) -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(SocketAddr::new(address, port))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Accepts connections for ever. At most [`MAX_CONNECTIONS`] at a time; further ones wait in the kernel's backlog.
+pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, router: Router) -> Infallible {
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let permit = Arc::clone(&room).acquire_owned().await.expect("the semaphore is never closed");
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Of one connection, or no descriptors left: neither is a reason to stop.
+                tracing::warn!(%error, "failed to accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let (shared, router) = (Arc::clone(&shared), router.clone());
+        tokio::spawn(async move {
+            if let Err(error) = converse(&shared, stream, router).await {
+                tracing::debug!(error = crate::logging::chain(&*error), "connection ended");
+            }
+            drop(permit);
+        });
+    }
+}
+
+async fn converse(
+    shared: &Shared,
+    stream: TcpStream,
+    router: Router,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    stream.set_nodelay(true)?;
+    let acceptor = TlsAcceptor::from(Arc::clone(&shared.live.load().tls.server));
+    let stream = timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await??;
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_LIMIT)
+        .max_buf_size(MAX_BUFFER)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .await?;
+    Ok(())
+}
+
+/// Connections served at once.
+const MAX_CONNECTIONS: usize = 4096;
+
+/// Time for a TLS handshake.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Time until the head of the next request is complete; also the life of an idle connection. The original's clients
+/// give a connection up after 10 s without use.
+const HEADER_LIMIT: Duration = Duration::from_secs(30);
+
+/// Bytes of one connection read ahead; a head longer than this is refused.
+const MAX_BUFFER: usize = 256 << 10;
+
+/// Pause after a failed accept, so that a lack of descriptors does not become a busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,0 +1,86 @@
+//! From the configuration file to what the mesh core and the device want to know.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+use tunmesh_mesh::{BootstrapGroup, Retries, Settings, Timers};
+use tunmesh_protocol::config::{self, Config, ParseOptions, Parsed, Problems, Retries as FileRetries};
+use tunmesh_protocol::{Ipv4Cidr, Member, NodeId};
+
+/// Reads and validates the file; every problem at once.
+pub(crate) fn read(path: &Path) -> Result<Parsed, ReadConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ReadConfigError::Read { path: path.into(), source })?;
+    parse(path, &text)
+}
+
+/// Validates the text of the file at `path`.
+pub(crate) fn parse(path: &Path, text: &str) -> Result<Parsed, ReadConfigError> {
+    let mut options = ParseOptions { base_dir: path.parent().unwrap_or_else(|| Path::new(".")), random: &mut random };
+    config::parse(text, &mut options).map_err(|problems| ReadConfigError::Invalid { path: path.into(), problems })
+}
+
+/// The mesh core's view of the file.
+pub(crate) fn mesh(config: &Config, id: &NodeId) -> Settings {
+    let timing = &config.process.timing;
+    let timers = |registration: &config::RegistrationTimers, packet_expiration: Duration| Timers {
+        reregistration_interval: registration.reregistration_interval,
+        stale_threshold: registration.stale_threshold,
+        packet_expiration,
+    };
+    Settings {
+        local: Member {
+            id: id.clone(),
+            listen_url: config.clustering.control_api_advertise_url.clone(),
+            network: config.networking.ipv4.network_cidr,
+            address: config.networking.ipv4.node_address_cidr,
+        },
+        enable_broadcast: config.networking.ipv4.enable_broadcast,
+        groom_interval: timing.registrations.groom_interval,
+        bootstrap_retry_interval: timing.registrations.bootstrap_retry_interval,
+        startup_grace: timing.registrations.startup_grace,
+        near: timers(&timing.registrations.local, timing.network.local.packet_expiration),
+        far: timers(&timing.registrations.mesh, timing.network.mesh.packet_expiration),
+        request_timeout: timing.request_timeout,
+        session_max_age: timing.auth.session_max_age,
+        session_validity: Duration::from_secs_f64(timing.auth.validity_window.seconds),
+        bootstrap_groups: config
+            .clustering
+            .bootstrap_groups
+            .iter()
+            .map(|(name, group)| (name.clone(), bootstrap_group(group)))
+            .collect(),
+    }
+}
+
+/// The file's addresses in the form the kernel wants.
+pub(crate) fn net(cidr: Ipv4Cidr) -> Ipv4Net {
+    Ipv4Net::new(cidr.address(), cidr.prefix_len()).expect("a cidr has a prefix of at most 32 bits")
+}
+
+fn bootstrap_group(group: &config::BootstrapGroup) -> BootstrapGroup {
+    BootstrapGroup {
+        urls: group.bootstrap_node_urls.clone(),
+        retries: match group.bootstrap_retries {
+            FileRetries::Forever => Retries::Forever,
+            FileRetries::Times(times) => Retries::Times(times),
+        },
+    }
+}
+
+/// A number from 0 to 1, for timing ranges such as `5..10s`.
+fn random() -> f64 {
+    let mut bytes = [0; 4];
+    // Without randomness every range takes its lower end, which is valid.
+    let _unavailable = aws_lc_rs::rand::fill(&mut bytes);
+    f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX)
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadConfigError {
+    #[error("{} cannot be used:\n{problems}", path.display())]
+    Invalid { path: PathBuf, problems: Problems },
+    #[error("failed to read the configuration file {}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+}

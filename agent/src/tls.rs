@@ -1,0 +1,77 @@
+//! TLS 1.2 and 1.3 for both ends of the control API, from the `control_api.ssl` group of the file.
+
+mod verifier;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tunmesh_protocol::config::Ssl;
+
+use self::verifier::MeshVerifier;
+
+/// What both directions of TLS need, read once from the files the configuration names.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    /// Side that connects to other nodes. Trusts the CA file, or our own certificate file where none is given.
+    pub(crate) client: Arc<ClientConfig>,
+    /// Side that listens. Offers no ALPN protocol, as the original.
+    pub(crate) server: Arc<ServerConfig>,
+}
+
+impl Tls {
+    /// Reads certificate, key and trust anchors.
+    pub(crate) fn load(ssl: &Ssl) -> Result<Self, TlsError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let chain = certificates(&ssl.cert_file_path)?;
+        let key = PrivateKeyDer::from_pem_file(&ssl.key_file_path)
+            .map_err(|source| TlsError::Pem { path: ssl.key_file_path.clone(), source })?;
+        let anchors = match &ssl.ca_file_path {
+            Some(path) => certificates(path)?,
+            None => chain.clone(),
+        };
+
+        let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+            .map_err(|source| TlsError::Unusable { path: ssl.cert_file_path.clone(), source })?;
+        let verifier = MeshVerifier::new(anchors, ssl.verify_hostname, &provider);
+        let mut client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|source| TlsError::Unusable { path: ssl.cert_file_path.clone(), source })?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
+        client.enable_sni = true;
+        Ok(Self { client: Arc::new(client), server: Arc::new(server) })
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read = |source| TlsError::Pem { path: path.into(), source };
+    let found: Vec<_> = CertificateDer::pem_file_iter(path).map_err(read)?.collect::<Result<_, _>>().map_err(read)?;
+    if found.is_empty() {
+        return Err(TlsError::NoCertificate { path: path.into() });
+    }
+    Ok(found)
+}
+
+/// Why the files of `control_api.ssl` cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    /// The file is readable PEM, but holds no certificate.
+    #[error("no certificate in {}: it must hold at least one PEM block \"CERTIFICATE\"", path.display())]
+    NoCertificate { path: PathBuf },
+    /// The file cannot be read, or is not PEM.
+    #[error("failed to read PEM from {}", path.display())]
+    Pem { path: PathBuf, source: rustls_pki_types::pem::Error },
+    /// Certificate and key do not fit, or are of an unsupported kind.
+    #[error("failed to use the certificate in {} with its key", path.display())]
+    Unusable { path: PathBuf, source: rustls::Error },
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! Links, addresses and routes of the calling thread's network namespace, for the demonstration and for tests.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+
+use crate::netlink::{self, Ipv4Route};
+
+/// One change of the network configuration that the kernel refused.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {attempt} {subject}")]
+pub struct LinkError {
+    attempt: &'static str,
+    subject: String,
+    source: io::Error,
+}
+
+impl LinkError {
+    /// Whether what was to be added is there already.
+    pub fn already_there(&self) -> bool {
+        self.source.raw_os_error() == Some(libc::EEXIST)
+    }
+}
+
+/// Makes a bridge, up.
+pub fn bridge(name: &str) -> Result<(), LinkError> {
+    let mut message = LinkMessage::default();
+    message.attributes =
+        vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)])];
+    attempt("make bridge", name, netlink::change(RouteNetlinkMessage::NewLink(message), CREATE))?;
+    set_up(name)
+}
+
+/// Makes `name` a port of `bridge`.
+pub fn attach(name: &str, bridge: &str) -> Result<(), LinkError> {
+    let message = netlink::link(index(name)?, vec![LinkAttribute::Controller(index(bridge)?)]);
+    attempt("attach to its bridge", name, netlink::change(RouteNetlinkMessage::SetLink(message), 0))
+}
+
+/// Brings a link up.
+pub fn set_up(name: &str) -> Result<(), LinkError> {
+    attempt("bring up", name, netlink::change(netlink::link_state(index(name)?, true), 0))
+}
+
+/// Takes a link down; its routes are gone then, its addresses stay.
+pub fn set_down(name: &str) -> Result<(), LinkError> {
+    attempt("take down", name, netlink::change(netlink::link_state(index(name)?, false), 0))
+}
+
+/// Sets the largest packet of a link, in bytes.
+pub fn set_mtu(name: &str, mtu: u32) -> Result<(), LinkError> {
+    set(name, "set the MTU of", LinkAttribute::Mtu(mtu))
+}
+
+/// Sets the number of packets that wait in a link's transmit queue.
+pub fn set_queue_len(name: &str, packets: u32) -> Result<(), LinkError> {
+    set(name, "set the transmit queue length of", LinkAttribute::TxQueueLen(packets))
+}
+
+/// Deletes a link; of a veth pair both ends go.
+pub fn delete(name: &str) -> Result<(), LinkError> {
+    let message = netlink::link(index(name)?, Vec::new());
+    attempt("delete", name, netlink::change(RouteNetlinkMessage::DelLink(message), 0))
+}
+
+/// Adds an address, with the broadcast address of its subnet.
+pub fn add_address(name: &str, address: Ipv4Net) -> Result<(), LinkError> {
+    let request = netlink::address(index(name)?, address);
+    attempt("add an address to", name, netlink::change(request, CREATE))
+}
+
+/// Adds a route through `device`: to the link itself, or to the gateway `via`.
+pub fn add_route(destination: Ipv4Net, via: Option<Ipv4Addr>, device: &str) -> Result<(), LinkError> {
+    let route = Ipv4Route { destination, device: index(device)?, source: None, via };
+    add(&destination, RouteNetlinkMessage::NewRoute(route.unicast()))
+}
+
+/// Deletes the route to `destination` through `device`.
+pub fn delete_route(destination: Ipv4Net, device: &str) -> Result<(), LinkError> {
+    let route = Ipv4Route { destination, device: index(device)?, source: None, via: None };
+    let mut message = route.unicast();
+    // Scope "nowhere" is the kernel's wildcard: the route may be on the link or behind a gateway.
+    message.header.scope = netlink_packet_route::route::RouteScope::NoWhere;
+    let outcome = netlink::change(RouteNetlinkMessage::DelRoute(message), 0);
+    attempt("delete route", destination, outcome)
+}
+
+/// Adds a route whose packets leave from `source`; the mesh network into a TUN device.
+pub(crate) fn add_sourced_route(destination: Ipv4Net, source: Ipv4Addr, device: &str) -> Result<(), LinkError> {
+    let route = Ipv4Route { destination, device: index(device)?, source: Some(source), via: None };
+    add(&destination, RouteNetlinkMessage::NewRoute(route.unicast()))
+}
+
+/// Makes `address` a broadcast address that is accepted here and sent through `device`.
+pub(crate) fn add_broadcast(address: Ipv4Addr, source: Ipv4Addr, device: &str) -> Result<(), LinkError> {
+    let route = Ipv4Route { destination: address.into(), device: index(device)?, source: Some(source), via: None };
+    add(&route.destination, RouteNetlinkMessage::NewRoute(route.broadcast()))
+}
+
+/// Changes one attribute of a link.
+pub(crate) fn set(name: &str, what: &'static str, attribute: LinkAttribute) -> Result<(), LinkError> {
+    let message = netlink::link(index(name)?, vec![attribute]);
+    attempt(what, name, netlink::change(RouteNetlinkMessage::SetLink(message), 0))
+}
+
+fn add(destination: &Ipv4Net, request: RouteNetlinkMessage) -> Result<(), LinkError> {
+    attempt("add route", destination, netlink::change(request, CREATE))
+}
+
+fn index(name: &str) -> Result<u32, LinkError> {
+    attempt("find link", name, nix::net::if_::if_nametoindex(name).map_err(io::Error::from))
+}
+
+pub(crate) fn attempt<T>(
+    attempt: &'static str,
+    subject: impl ToString,
+    outcome: io::Result<T>,
+) -> Result<T, LinkError> {
+    outcome.map_err(|source| LinkError { attempt, subject: subject.to_string(), source })
+}
+
+/// Flags of a request that makes something new.
+pub(crate) const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;

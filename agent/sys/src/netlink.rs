@@ -1,0 +1,144 @@
+//! Blocking rtnetlink: one request, one acknowledgement.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use netlink_packet_core::{ErrorMessage, NLM_F_ACK, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+
+/// Sends `request` in the calling thread's network namespace and waits until the kernel has done it.
+///
+/// `flags` are the `NLM_F_*` beside REQUEST and ACK. The error is the kernel's error number.
+pub(crate) fn change(request: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+    let NetlinkPayload::Error(ErrorMessage { code: None, .. }) = exchange(request, NLM_F_ACK | flags)? else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    Ok(())
+}
+
+/// Asks for link `name` in the calling thread's network namespace; needs no capability.
+pub(crate) fn describe(name: &str) -> io::Result<LinkMessage> {
+    let wanted = vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])];
+    let answer = exchange(RouteNetlinkMessage::GetLink(link(0, wanted)), 0)?;
+    let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = answer else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    Ok(link)
+}
+
+/// Message that changes link `index`.
+pub(crate) fn link(index: u32, attributes: Vec<LinkAttribute>) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes = attributes;
+    message
+}
+
+/// Message that brings link `index` up, or takes it down.
+pub(crate) fn link_state(index: u32, up: bool) -> RouteNetlinkMessage {
+    let mut message = link(index, Vec::new());
+    message.header.change_mask = LinkFlags::Up;
+    if up {
+        message.header.flags = LinkFlags::Up;
+    }
+    RouteNetlinkMessage::SetLink(message)
+}
+
+/// Message that gives link `index` an address, with the broadcast address of the address' own subnet where it has one.
+pub(crate) fn address(index: u32, address: Ipv4Net) -> RouteNetlinkMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.prefix_len = address.prefix_len();
+    message.header.index = index;
+    message.header.scope = AddressScope::Universe;
+    message.attributes =
+        vec![AddressAttribute::Local(address.addr().into()), AddressAttribute::Address(address.addr().into())];
+    if has_broadcast(address) {
+        message.attributes.push(AddressAttribute::Broadcast(address.broadcast()));
+    }
+    RouteNetlinkMessage::NewAddress(message)
+}
+
+/// Whether the last address of the subnet is a broadcast address; RFC 3021 takes it away from a /31.
+pub(crate) fn has_broadcast(subnet: Ipv4Net) -> bool {
+    subnet.prefix_len() <= 30
+}
+
+/// An IPv4 route of this host, through a device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ipv4Route {
+    pub(crate) destination: Ipv4Net,
+    pub(crate) device: u32,
+    /// Address local sockets send from, if they chose none.
+    pub(crate) source: Option<Ipv4Addr>,
+    /// Next hop; without one the destination is on the link.
+    pub(crate) via: Option<Ipv4Addr>,
+}
+
+impl Ipv4Route {
+    /// A route in the main table.
+    pub(crate) fn unicast(&self) -> RouteMessage {
+        let scope = if self.via.is_some() { RouteScope::Universe } else { RouteScope::Link };
+        self.message(RouteType::Unicast, RouteHeader::RT_TABLE_MAIN, scope)
+    }
+
+    /// A route in table local that makes the destination a broadcast address: accepted here, sent to all.
+    pub(crate) fn broadcast(&self) -> RouteMessage {
+        self.message(RouteType::Broadcast, libc::RT_TABLE_LOCAL, RouteScope::Link)
+    }
+
+    fn message(&self, kind: RouteType, table: u8, scope: RouteScope) -> RouteMessage {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        message.header.destination_prefix_length = self.destination.prefix_len();
+        message.header.table = table;
+        message.header.protocol = RouteProtocol::Static;
+        message.header.scope = scope;
+        message.header.kind = kind;
+        message.attributes = vec![
+            RouteAttribute::Destination(RouteAddress::Inet(self.destination.network())),
+            RouteAttribute::Oif(self.device),
+        ];
+        message.attributes.extend(self.source.map(|source| RouteAttribute::PrefSource(RouteAddress::Inet(source))));
+        message.attributes.extend(self.via.map(|via| RouteAttribute::Gateway(RouteAddress::Inet(via))));
+        message
+    }
+}
+
+/// Sends one request and returns the first answer; the kernel's refusal is an error.
+fn exchange(request: RouteNetlinkMessage, flags: u16) -> io::Result<NetlinkPayload<RouteNetlinkMessage>> {
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | flags;
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(request));
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    socket.send(&bytes, 0)?;
+    let mut answer = Vec::with_capacity(ANSWER_BYTES);
+    while let Err(error) = socket.recv(&mut answer, 0) {
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    if let NetlinkPayload::Error(error @ ErrorMessage { code: Some(_), .. }) = &answer.payload {
+        return Err(error.to_io());
+    }
+    Ok(answer.payload)
+}
+
+/// Room for the description of a link, or for an acknowledgement, which repeats the request.
+const ANSWER_BYTES: usize = 32 << 10;

@@ -1,0 +1,100 @@
+//! Network namespaces, held by a descriptor.
+#![expect(unsafe_code, reason = "pre_exec is how a child process changes its namespace before exec")]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+
+use nix::sched::{CloneFlags, setns, unshare};
+
+use crate::links::{self, LinkError};
+
+/// A network namespace. It lives as long as this descriptor, a process or a mount is in it.
+#[derive(Debug)]
+pub struct Netns(OwnedFd);
+
+/// Why a network namespace was not made or entered.
+#[derive(Debug, thiserror::Error)]
+pub enum NetnsError {
+    /// Needs `CAP_SYS_ADMIN` over the namespace.
+    #[error("failed to enter a network namespace (needs CAP_SYS_ADMIN)")]
+    Enter(#[source] io::Error),
+    /// A link inside the namespace was refused.
+    #[error("failed to set up a network namespace")]
+    Link(#[source] LinkError),
+    /// The namespace's file is absent or unreadable.
+    #[error("failed to open network namespace {path}")]
+    Open {
+        /// File of the namespace.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The scratch thread was refused.
+    #[error("failed to start a thread")]
+    Thread(#[source] io::Error),
+    /// Needs `CAP_SYS_ADMIN`.
+    #[error("failed to make a network namespace (needs CAP_SYS_ADMIN)")]
+    Unshare(#[source] io::Error),
+}
+
+impl Netns {
+    /// Makes a new namespace with its loopback device up; the calling thread stays where it is.
+    pub fn create() -> Result<Self, NetnsError> {
+        in_scratch_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET).map_err(|error| NetnsError::Unshare(error.into()))?;
+            links::set_up("lo").map_err(NetnsError::Link)?;
+            Self::current()
+        })?
+    }
+
+    /// Opens a namespace by its file, such as `/run/netns/blue` or `/proc/42/ns/net`.
+    pub fn open(path: &Path) -> Result<Self, NetnsError> {
+        match File::open(path) {
+            Ok(file) => Ok(Self(file.into())),
+            Err(source) => Err(NetnsError::Open { path: path.to_owned(), source }),
+        }
+    }
+
+    /// The namespace of the calling thread.
+    pub fn current() -> Result<Self, NetnsError> {
+        Self::open(Path::new("/proc/thread-self/ns/net"))
+    }
+
+    /// Runs `work` in a scratch thread inside the namespace and returns its result; a panic in it goes on here.
+    ///
+    /// Sockets and TUN devices made by `work` stay in the namespace wherever they are used later.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
+        in_scratch_thread(|| {
+            setns(&self.0, CloneFlags::CLONE_NEWNET).map_err(|error| NetnsError::Enter(error.into()))?;
+            Ok(work())
+        })?
+    }
+
+    /// Makes the child that `command` will spawn start inside the namespace.
+    pub fn join_on_exec(&self, command: &mut Command) -> Result<(), NetnsError> {
+        let namespace = self.0.try_clone().map_err(NetnsError::Enter)?;
+        // SAFETY: between fork and exec the closure makes one system call, on a descriptor it owns; no allocation.
+        unsafe { command.pre_exec(move || Ok(setns(&namespace, CloneFlags::CLONE_NEWNET)?)) };
+        Ok(())
+    }
+}
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A thread of its own, because a namespace is a property of a thread and a pooled thread would carry it on.
+fn in_scratch_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
+    thread::scope(|scope| {
+        let scratch = thread::Builder::new().name("netns".to_owned());
+        let running = scratch.spawn_scoped(scope, work).map_err(NetnsError::Thread)?;
+        Ok(running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
