@@ -1,108 +1,148 @@
 #!/usr/bin/env python3
-"""Measures the v0 path between two agents against the plain veth pair under it, interleaved, and prints a table and JSON.
+"""Measures the data plane against other tunnels and the plain veth pair under all of them, by turns, and prints tables and JSON.
 
-Both ends, both agents and iperf3 share the machine's processors. TCP runs with cubic. Figures are medians over the rounds.
+Both ends of each tunnel and of iperf3 share the machine's processors, so ratios within one run say more than absolute figures; beside each
+stands the share of the processors that was idle meanwhile. Figures are medians over the rounds. What cannot be had on this machine, or what
+the agent does not know yet, is left out, and the run says why.
 """
 
 import argparse
 import json
 import os
-import statistics
 import sys
+import time
+from pathlib import Path
 
+sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from testbed import IdleCpu, Testbed, enter, iperf  # noqa: E402
+from bench import contenders, impaired, measures, micro, programs, report  # noqa: E402
+from testbed import INSIDE, IdleCpu, NotInTime, enter  # noqa: E402
+
+#: Environment variable in which the part of the script outside the namespaces, which has a network, hands over to the one inside.
+PREPARED = "TUNMESH_BENCH_PREPARED"
 
 
-def tcp(one, other, address, seconds, *options):
-    agents = [node for node in (one, other)]
-    before = [node.cpu_seconds() for node in agents]
-    with IdleCpu() as cpu:
-        document = iperf(one, other, address, "-C", "cubic", *options, seconds=seconds)
-    spent = sum(node.cpu_seconds() - then for node, then in zip(agents, before))
-    received = document["end"]["sum_received"]
-    return {
-        "mbit_per_s": received["bits_per_second"] / 1e6,
-        "retransmits": document["end"]["sum_sent"].get("retransmits", 0),
-        "agent_cpu_s_per_gb": spent / (received["bytes"] / 1e9),
-        "idle_cpu": cpu.share,
-    }
-
-
-def udp(one, other, address, seconds, rate):
-    with IdleCpu() as cpu:
-        # Socket buffers of 2 MB, so that a receiver that waits for its processor does not count as loss of the path.
-        document = iperf(one, other, address, "-u", "-l", "1200", "-b", f"{rate}M", "-w", "2M", seconds=seconds)
-    summary = document["end"]["sum"]
-    return {"mbit_per_s": summary["bits_per_second"] / 1e6, "lost_percent": summary["lost_percent"], "idle_cpu": cpu.share}
-
-
-def rtt(one, address, count):
-    with IdleCpu() as cpu:
-        lines = one.ns("ping", "-n", "-i", "0.002", "-c", str(count), address).splitlines()
-    times = sorted(float(line.split("time=")[1].split()[0]) for line in lines if "time=" in line)
-    return {"p50_ms": times[len(times) // 2], "p99_ms": times[len(times) * 99 // 100], "lost": count - len(times), "idle_cpu": cpu.share}
-
-
-def drops(node):
-    return node.status()["drops"]
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bin", required=True)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=5)
-    parser.add_argument("--json", metavar="FILE", help="write the JSON document there instead of after the table")
-    options = parser.parse_args()
+def main() -> None:
+    options = arguments()
+    if not os.environ.get(INSIDE):
+        os.environ[PREPARED] = json.dumps(prepare(options))
     enter()
-    bed = Testbed(3, options.bin)
-    bed.start()
-    one, other = bed.nodes[0], bed.nodes[2]
-
-    measures = {
-        "TCP, 1 stream": lambda address: tcp(one, other, address, options.seconds),
-        "TCP, 1 stream, reverse": lambda address: tcp(one, other, address, options.seconds, "-R"),
-        "TCP, 4 streams": lambda address: tcp(one, other, address, options.seconds, "-P", "4"),
-        "UDP 1200 B at 400 Mbit/s": lambda address: udp(one, other, address, options.seconds, 400),
-        "round trip, idle": lambda address: rtt(one, address, 500),
-    }
-    results = {name: {"veth": [], "v0": []} for name in measures}
-    dropped_before = drops(one)
-    for turn in range(options.rounds):
-        for name, measure in measures.items():
-            for path, address in (("veth", other.underlay), ("v0", other.overlay)):
-                results[name][path].append(measure(address))
-        print(f"round {turn + 1} of {options.rounds} done", file=sys.stderr)
-
-    medians = {
-        name: {path: {key: statistics.median(run[key] for run in runs) for key in runs[0]} for path, runs in paths.items()}
-        for name, paths in results.items()
-    }
-    document = {
-        "medians": medians,
-        "runs": results,
-        "drops_before": dropped_before,
-        "drops": {node.name: drops(node) for node in (one, other)},
-        "resident_mb": {node.name: node.resident_mb() for node in bed.nodes},
-        "processors": os.cpu_count(),
-        "kernel": os.uname().release,
-    }
-    print("| measure | veth | v0 | ratio | idle CPU (veth, v0) | more |")
-    print("|---|---|---|---|---|---|")
-    for name, paths in medians.items():
-        veth, mesh = paths["veth"], paths["v0"]
-        key, unit = ("p50_ms", "ms") if "p50_ms" in mesh else ("mbit_per_s", "Mbit/s")
-        more = ", ".join(f"{other_key} {value:.3g}" for other_key, value in mesh.items() if other_key not in (key, "idle_cpu"))
-        ratio = mesh[key] / veth[key]
-        print(f"| {name} | {veth[key]:.3g} {unit} | {mesh[key]:.4g} {unit} | {ratio:.3g} | {veth['idle_cpu']:.0%}, {mesh['idle_cpu']:.0%} | {more} |")
-    print(f"\nresident memory: {', '.join(f'{name} {mb:.1f} MB' for name, mb in document['resident_mb'].items())}; drops: {document['drops']}")
-    text = json.dumps(document, indent=1)
+    prepared = json.loads(os.environ[PREPARED])
+    skipped: dict[str, str] = prepared["skipped"]
+    pairs = start_all([name for name in options.only if name not in skipped], prepared["programs"], skipped)
+    try:
+        document = measure(pairs, options)
+    finally:
+        for pair in pairs.values():
+            pair.remove()
+    document["impaired"] = impaired_figures(list(pairs), prepared["programs"], options, document["failures"])
+    document |= {"skipped": skipped, "micro": prepared["micro"], "versions": programs.VERSIONS, "machine": machine()}
+    document["targets"] = report.judged(document["medians"])
+    print_report(document, list(pairs))
     if options.json:
-        with open(options.json, "w") as file:
-            file.write(text)
-    else:
-        print(text)
+        Path(options.json).write_text(json.dumps(document, indent=1) + "\n")
+    if options.check and any(target["met"] is False for target in document["targets"]):
+        sys.exit(1)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", required=True, help="the agent, target/release/tunmesh")
+    parser.add_argument("--only", type=names, default=list(contenders.CONTENDERS), metavar="A,B", help=f"of {', '.join(contenders.CONTENDERS)}")
+    parser.add_argument("--ceiling", metavar="SOURCE.rs", help="prototype program that shows what the machine allows at best")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=5, help="of each throughput measurement")
+    parser.add_argument("--quick", action="store_true", help="one round of 1 s measurements, about two minutes")
+    parser.add_argument("--impaired", metavar="EMULATOR", help="also measure over links with loss and delay, made by that program, tunmesh-emulator")
+    parser.add_argument("--micro", action="store_true", help="also run the micro benchmarks of the packet path")
+    parser.add_argument("--check", action="store_true", help="exit 1 if a target that was measured is missed")
+    parser.add_argument("--json", metavar="FILE", help="write every run there")
+    options = parser.parse_args()
+    if options.quick:
+        options.rounds, options.seconds = 1, 1
+    return options
+
+
+def names(text: str) -> list[str]:
+    chosen = text.split(",")
+    if unknown := [name for name in chosen if name not in contenders.CONTENDERS]:
+        raise argparse.ArgumentTypeError(f"no contender {unknown[0]!r}")
+    return chosen
+
+
+def prepare(options: argparse.Namespace) -> dict[str, dict]:
+    """What needs a network or builds: the programs of the contenders, why some are left out, and the micro benchmarks' figures."""
+    paths, skipped = {"agent": str(Path(options.bin).resolve())}, {}
+    for name in options.only:
+        for needed in contenders.CONTENDERS[name].programs:
+            try:
+                paths[needed] = paths.get(needed) or programs.program(needed, options.ceiling)
+            except programs.Unavailable as reason:
+                skipped[name] = f"{needed}: {reason}"
+    return {"programs": paths, "skipped": skipped, "micro": micro.micro_benchmarks(skipped) if options.micro else {}}
+
+
+def start_all(chosen: list[str], paths: dict[str, str], skipped: dict[str, str]) -> dict[str, contenders.Pair]:
+    pairs = {}
+    for name in chosen:
+        try:
+            pairs[name] = contenders.start(name, [paths[program] for program in contenders.CONTENDERS[name].programs])
+        except (contenders.NotStarted, NotInTime) as reason:
+            skipped[name] = str(reason)
+    return pairs
+
+
+def measure(pairs: dict[str, contenders.Pair], options: argparse.Namespace) -> dict[str, object]:
+    runs = {key: {name: [] for name in pairs} for key in measures.MEASURES}
+    failures, idle_before = [], []
+    for turn in range(options.rounds):
+        with IdleCpu() as cpu:
+            time.sleep(1)
+        idle_before.append(cpu.share)
+        for key, one in measures.MEASURES.items():
+            for name, pair in pairs.items():
+                try:
+                    runs[key][name].append(one.take(pair, options.seconds))
+                except (*measures.FAILURES, NotInTime) as error:
+                    failures.append(f"{name}, {one.title}: {error!r}")
+        print(f"bench: round {turn + 1} of {options.rounds} done", file=sys.stderr)
+    return {
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "idle_cpu_before_rounds": idle_before,
+        "medians": report.medians(runs),
+        "memory_mb": {name: pair.resident_mb() for name, pair in pairs.items()},
+        "failures": failures,
+        "runs": runs,
+    }
+
+
+def impaired_figures(chosen: list[str], paths: dict[str, str], options: argparse.Namespace, failures: list[str]) -> dict[str, dict]:
+    if not options.impaired:
+        return {}
+    emulator = str(Path(options.impaired).resolve())
+    return impaired.impaired(chosen, paths, emulator, options.rounds, options.seconds, failures)
+
+
+def machine() -> dict[str, object]:
+    model = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {"processors": os.cpu_count(), "model": (model or ["unknown"])[0], "kernel": os.uname().release}
+
+
+def print_report(document: dict, chosen: list[str]) -> None:
+    here = document["machine"]
+    print(f"{here['processors']} processors ({here['model']}), kernel {here['kernel']}; medians of {document['rounds']} rounds of {document['seconds']} s;", end=" ")
+    print(f"processors idle before the rounds: {', '.join(f'{share:.0%}' for share in document['idle_cpu_before_rounds'])}\n")
+    print(report.tables(document["medians"], document["memory_mb"], chosen))
+    if document["impaired"]:
+        print(f"\n{report.impaired_table(document['impaired'], list(impaired.IMPAIRMENTS))}")
+    if document["micro"]:
+        print(f"\n{report.micro_table(document['micro'])}")
+    print(f"\n{report.target_table(document['targets'])}")
+    for name, reason in document["skipped"].items():
+        print(f"\n{name} left out: {reason}")
+    for failure in document["failures"]:
+        print(f"\nnot measured: {failure}")
 
 
 main()

@@ -14,7 +14,12 @@ pub(crate) struct Traffic {
 
 impl Traffic {
     pub(crate) fn add(&self, bytes: usize) {
-        self.packets.fetch_add(1, Relaxed);
+        self.add_many(1, bytes);
+    }
+
+    /// Adds packets that have `bytes` bytes together.
+    pub(crate) fn add_many(&self, packets: usize, bytes: usize) {
+        self.packets.fetch_add(packets as u64, Relaxed);
         self.bytes.fetch_add(bytes as u64, Relaxed);
     }
 
@@ -63,7 +68,11 @@ pub(crate) struct Drops([AtomicU64; DropReason::ALL.len()]);
 
 impl Drops {
     pub(crate) fn add(&self, reason: DropReason) {
-        self.0[reason as usize].fetch_add(1, Relaxed);
+        self.add_many(reason, 1);
+    }
+
+    pub(crate) fn add_many(&self, reason: DropReason, packets: usize) {
+        self.0[reason as usize].fetch_add(packets as u64, Relaxed);
     }
 
     /// Reasons that occurred, with their number.

@@ -1,12 +1,22 @@
-//! The packet path of the v0 protocol: TUN device to queue to lane, and from the server back to the device.
+//! The packet path: packet threads between TUN device and UDP sockets, and the lanes of the v0 protocol.
+//!
+//! A packet thread does all of a packet's work itself: read, route, seal, send, and the same on the way back. What it
+//! cannot decide it hands to the owner; what does not go by datagrams it puts into the peer's queue for its lane.
 
-mod deliver;
+mod arena;
+mod control;
 mod device;
-mod lane;
-mod queue;
-mod response;
+mod link;
+mod outgoing;
+mod receive;
+mod socket;
+mod transmit;
+mod v0;
+mod worker;
 
-pub(crate) use deliver::Delivery;
-pub(crate) use device::{Device, forward};
-pub(crate) use lane::run_lane;
-pub(crate) use queue::Queue;
+pub(crate) use control::{Control, ControlKind};
+pub(crate) use device::Device;
+pub(crate) use link::{Inbound, Link};
+pub(crate) use socket::Socket;
+pub(crate) use v0::{Delivery, Queue, QueuedPacket, run_lane};
+pub(crate) use worker::{Notice, Notices, start};

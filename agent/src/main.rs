@@ -7,6 +7,7 @@ mod commands;
 mod counters;
 mod data;
 mod health;
+mod keys;
 mod logging;
 mod metrics;
 mod owner;

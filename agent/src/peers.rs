@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::RwLock;
+use tunmesh_mesh::Way;
 use tunmesh_protocol::{ControlUrl, Member, NodeId, Token};
 
 use crate::client::Channel;
 use crate::counters::PeerCounters;
-use crate::data::Queue;
+use crate::data::{Link, Queue};
 
 /// One member as the tasks that talk to it share it. Made when it joins, dropped when it leaves.
 pub(crate) struct Peer {
@@ -26,6 +27,8 @@ pub(crate) struct Peer {
     member: ArcSwap<Member>,
     /// Session the peer made for us to sign with.
     pub(crate) outbound: ArcSwapOption<OutboundSession>,
+    /// How packets reach the peer right now.
+    pub(crate) link: Link,
     /// Packets waiting for the peer's lane.
     pub(crate) queue: Queue,
     /// Whether the peer is of our kind and takes further requests on a connection before the first is answered.
@@ -61,6 +64,7 @@ impl Peer {
             inbound: ArcSwapOption::empty(),
             member: ArcSwap::from_pointee(member),
             outbound: ArcSwapOption::empty(),
+            link: Link::new(Way::V0),
             queue: Queue::default(),
             takes_pipelining: AtomicBool::new(false),
         }

@@ -45,6 +45,11 @@ impl OwnerHandle {
         self.ask(|reply| Request::Report { reply }).await
     }
 
+    /// Tells the others that this node stops.
+    pub(crate) async fn leave(&self) -> Result<(), Stopped> {
+        self.ask(|reply| Request::Leave { reply }).await
+    }
+
     /// Puts new settings in force.
     pub(crate) async fn reconfigure(&self, settings: Settings) -> Result<(), Stopped> {
         self.0.send(Request::Reconfigure { settings: Box::new(settings) }).await.map_err(|_| Stopped)
@@ -96,6 +101,9 @@ pub(crate) enum Request {
         proof: Proof,
         takes_pipelining: Option<bool>,
         reply: oneshot::Sender<Result<Registration, Refusal>>,
+    },
+    Leave {
+        reply: oneshot::Sender<()>,
     },
     Note {
         id: NodeId,

@@ -6,6 +6,9 @@
 mod reload;
 
 use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -15,21 +18,25 @@ use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, watch};
+use ipnet::Ipv6Net;
+use tokio::sync::{Notify, mpsc, watch};
+use tunmesh_membership::{KeyIdentity, KeyRing, Membership, Now, Settings};
 use tunmesh_mesh::Node;
 use tunmesh_protocol::config::{Config, TunSource};
 use tunmesh_protocol::{NodeId, SessionKey};
+use tunmesh_session::{Endpoint, PrivateKey};
 use tunmesh_sys::nft::OwnedTable;
 use tunmesh_sys::privileges::{Confinement, confine};
-use tunmesh_sys::tun::{self, Tun, TunSettings};
+use tunmesh_sys::tun::{self, Features, Tun, TunSettings};
+use tunmesh_sys::udp;
 
 use crate::counters::Counters;
-use crate::data::{Device, forward};
-use crate::owner;
+use crate::data::{self, Device, Notices, Socket};
+use crate::owner::{self, DataPlane};
 use crate::requests::{self, Requests};
 use crate::server::{self, ServerState, bind, router};
 use crate::shared::{Clock, Forwarding, KeySlot, Live, Shared};
-use crate::{logging, settings, status};
+use crate::{keys, logging, settings, status};
 
 /// Runs a node until SIGTERM, SIGINT, or something it cannot go on without fails.
 pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
@@ -40,7 +47,9 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
         tracing::warn!(%warning, "configuration");
     }
     let live = Live::new(config.clone())?;
-    let tun = open_device(&config)?;
+    let plane = &config.networking.data_plane;
+    let threads = packet_threads(plane.workers);
+    let tun = open_device(&config, threads)?;
     let _table = config
         .networking
         .clamp_mss
@@ -51,24 +60,27 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
     let listener = bind(api.listen_address, api.listen_port).with_context(|| {
         format!("failed to listen on {}:{} (control_api.listen_port)", api.listen_address, api.listen_port)
     })?;
+    let sockets = if plane.paths.udp { open_sockets(&config, &listener, tun.queues().len())? } else { Vec::new() };
     let status = status::bind(tun.name()).context("failed to bind the status socket")?;
 
     let confined = confine(&confinement(path, &config)).context("failed to drop privileges")?;
     tracing::info!(%confined, uid = config.process.uid, "privileges dropped");
 
-    let mut id = [0; 16];
-    aws_lc_rs::rand::fill(&mut id).map_err(|_| anyhow::anyhow!("no randomness from the kernel"))?;
+    let [id, ..] = *keys::random()?.as_chunks().0 else { unreachable!("32 bytes are two chunks of 16") };
     let id = NodeId::from_random(id);
     let core = Node::new(settings::mesh(&config, &id), Instant::now());
+    let endpoints = if sockets.is_empty() { Vec::new() } else { endpoints(&config, udp_port(&config, &listener)?) };
     let (owner, requests) = requests::channel();
     let shared = Arc::new(Shared {
         clock: Clock,
         counters: Counters::default(),
+        endpoints,
         forwarding: watch::Sender::new(Arc::new(Forwarding { peers: BTreeMap::new(), routes: core.routes() })),
         id: id.clone(),
         live: ArcSwap::from_pointee(live),
         meetings: AtomicUsize::new(0),
         owner,
+        sessions: ArcSwap::default(),
         session_key: KeySlot::empty(),
         started_at: Instant::now(),
     });
@@ -79,7 +91,7 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    runtime.block_on(node(shared, Parts { core, listener, path, requests, status, tun }))
+    runtime.block_on(node(shared, Parts { core, listener, path, requests, sockets, status, tun }))
 }
 
 /// What was opened while there were rights.
@@ -88,12 +100,13 @@ struct Parts<'a> {
     listener: std::net::TcpListener,
     path: &'a Path,
     requests: Requests,
+    sockets: Vec<Arc<Socket>>,
     status: status::Listener,
     tun: Tun,
 }
 
 async fn node(shared: Arc<Shared>, parts: Parts<'_>) -> anyhow::Result<()> {
-    let device = Arc::new(Device::new(parts.tun).context("failed to watch the device")?);
+    let device = Arc::new(Device::new(parts.tun));
     let listener = TcpListener::from_std(parts.listener).context("failed to watch the API port")?;
     let reload = Arc::new(Notify::new());
     // Watched before anybody is told that the node runs: a signal that nobody watches ends the process.
@@ -105,8 +118,12 @@ async fn node(shared: Arc<Shared>, parts: Parts<'_>) -> anyhow::Result<()> {
 
     let routes = router(ServerState { device: Arc::clone(&device), shared: Arc::clone(&shared) });
     let server = tokio::spawn(server::serve(Arc::clone(&shared), listener, routes));
-    let owner = tokio::spawn(owner::run(Arc::clone(&shared), parts.core, parts.requests, Arc::clone(&reload)));
-    let mut reader = tokio::spawn(forward(Arc::clone(&shared), Arc::clone(&device)));
+    let data_plane = data_plane(&shared, &parts.sockets, device.mtu())?;
+    let (notices, noticed) = Notices::channel();
+    let owner = owner::run(Arc::clone(&shared), parts.core, data_plane, parts.requests, noticed, Arc::clone(&reload));
+    let owner = tokio::spawn(owner);
+    let (failed, mut failure) = mpsc::channel(1);
+    data::start(&shared, &device, &parts.sockets, &notices, &failed).context("failed to start a packet thread")?;
     let watcher = tokio::spawn(reload::watch(Arc::clone(&shared), parts.path.to_owned(), hang_up, reload));
     let reporter = tokio::spawn(status::serve(Arc::clone(&shared), device, parts.status));
 
@@ -114,13 +131,13 @@ async fn node(shared: Arc<Shared>, parts: Parts<'_>) -> anyhow::Result<()> {
     tokio::select! {
         _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
         _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
-        error = &mut reader => bail!("the device failed: {}", error.context("the device reader ended")?),
+        Some(error) = failure.recv() => bail!("the device or the socket failed: {error}"),
         ended = server => bail!("the API server ended: {ended:?}"),
         ended = owner => bail!("the owner of the mesh ended: {ended:?}"),
         ended = watcher => bail!("the reload watcher ended: {ended:?}"),
         ended = reporter => bail!("the status socket failed: {ended:?}"),
     }
-    reader.abort();
+    let _stopping = shared.owner.leave().await;
     drain(&shared).await;
     Ok(())
 }
@@ -138,13 +155,80 @@ async fn drain(shared: &Shared) {
     let _late = tokio::time::timeout(shared.live.load().request_timeout(), sent).await;
 }
 
-fn open_device(config: &Config) -> anyhow::Result<Tun> {
+/// Gossip, sessions and paths; without sockets there is no gossip.
+fn data_plane(shared: &Arc<Shared>, sockets: &[Arc<Socket>], mtu: u32) -> anyhow::Result<DataPlane> {
+    let now = Instant::now();
+    let private = PrivateKey::generate()?;
+    let public_key = *private.public_key().as_bytes();
+    let endpoint = Endpoint::new(private, now, keys::random()?);
+    let live = shared.live.load();
+    let auth = &live.config.clustering.auth;
+    let membership = match sockets {
+        [] => None,
+        _ => Some(Membership::new(
+            Settings::new(owner::draft(&live.config, &shared.id, public_key, shared.endpoints.clone())),
+            KeyRing::new(&auth.secret, &auth.previous_secrets),
+            Box::new(KeyIdentity::new(&keys::random()?).context("failed to make the key that signs our record")?),
+            keys::random()?,
+            Now { instant: now, unix: shared.clock.wall() },
+        )?),
+    };
+    let mtu = usize::try_from(mtu).unwrap_or(usize::MAX);
+    Ok(DataPlane::new(Arc::clone(shared), sockets.first().cloned(), endpoint, membership, mtu))
+}
+
+/// UDP sockets on one port, one per packet thread: the kernel gives every peer to one of them.
+fn open_sockets(config: &Config, listener: &std::net::TcpListener, count: usize) -> anyhow::Result<Vec<Arc<Socket>>> {
+    let address = SocketAddr::new(config.control_api.listen_address, udp_port(config, listener)?);
+    let settings =
+        udp::Settings { reuse_port: count > 1, receive_buffer: SOCKET_BUFFER, send_buffer: SOCKET_BUFFER };
+    let open = || -> io::Result<_> { Ok(Arc::new(Socket::new(udp::socket(address, settings)?)?)) };
+    (0..count)
+        .map(|_| open().with_context(|| format!("failed to bind UDP {address} (networking.data_plane.listen_port)")))
+        .collect()
+}
+
+/// The UDP port of the file; where that leaves both to the kernel, the number of the TCP port it gave.
+fn udp_port(config: &Config, listener: &std::net::TcpListener) -> anyhow::Result<u16> {
+    match config.networking.data_plane.listen_port {
+        0 => Ok(listener.local_addr().context("failed to ask for the port of the API")?.port()),
+        port => Ok(port),
+    }
+}
+
+/// Where other nodes reach our UDP port.
+fn endpoints(config: &Config, port: u16) -> Vec<SocketAddr> {
+    let plane = &config.networking.data_plane;
+    if !plane.advertise_endpoints.is_empty() {
+        return plane.advertise_endpoints.clone();
+    }
+    let host = config.clustering.control_api_advertise_url.host();
+    match (host.trim_matches(['[', ']']), port).to_socket_addrs() {
+        Ok(found) => found.take(MAX_ENDPOINTS).collect(),
+        Err(error) => {
+            tracing::warn!(host, %error, "the host of control_api_advertise_url is not known, so others learn our UDP address from what we send");
+            Vec::new()
+        }
+    }
+}
+
+fn packet_threads(configured: Option<NonZeroUsize>) -> usize {
+    configured.map_or_else(
+        || std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_PACKET_THREADS),
+        NonZeroUsize::get,
+    )
+}
+
+fn open_device(config: &Config, queues: usize) -> anyhow::Result<Tun> {
     let networking = &config.networking;
     match &networking.tun_source {
         TunSource::Create => {
             let extra: Vec<_> = networking.ipv4.extra_addresses.iter().copied().map(settings::net).collect();
             let routes: Vec<_> = networking.routes.iter().copied().map(settings::net).collect();
-            tun::create(&TunSettings {
+            let ipv6: Vec<_> =
+                networking.ipv6.iter().filter_map(|ipv6| Ipv6Net::new(ipv6.address, ipv6.network.prefix_len()).ok()).collect();
+            let features = Features { queues, offload: true, ipv6_addresses: &ipv6, ipv6_routes: &[] };
+            let settings = TunSettings {
                 name: &networking.tun_device_id,
                 address: settings::net(networking.ipv4.node_address_cidr),
                 network: settings::net(networking.ipv4.network_cidr).trunc(),
@@ -152,8 +236,8 @@ fn open_device(config: &Config) -> anyhow::Result<Tun> {
                 routes: &routes,
                 mtu: u32::from(networking.mtu),
                 queue_len: QUEUE_LEN,
-            })
-            .context("failed to make the TUN device")
+            };
+            tun::create_with(&settings, &features).context("failed to make the TUN device")
         }
         TunSource::Descriptor(number) => {
             let fd = tunmesh_sys::fd::inherited(*number)
@@ -190,6 +274,15 @@ fn make_key(shared: Arc<Shared>, bits: u32) -> anyhow::Result<()> {
     std::thread::Builder::new().name("session-key".into()).spawn(work).context("failed to start a thread")?;
     Ok(())
 }
+
+/// Packet threads unless the file says otherwise: more help only machines that do nothing else.
+const MAX_PACKET_THREADS: usize = 4;
+
+/// Addresses taken from a name.
+const MAX_ENDPOINTS: usize = 8;
+
+/// Bytes of datagrams the kernel keeps for us, each way: a millisecond and a half at 10 Gbit/s. More would only wait longer.
+const SOCKET_BUFFER: usize = 2 << 20;
 
 /// Threads of the runtime; a v0 node is bound by one TUN queue and one connection per peer.
 const WORKERS: usize = 2;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
-use tunmesh_mesh::{BootstrapGroup, Retries, Settings, Timers};
+use tunmesh_mesh::{BootstrapGroup, Ipv6Settings, Retries, Settings, Timers};
 use tunmesh_protocol::config::{self, Config, ParseOptions, Parsed, Problems, Retries as FileRetries};
 use tunmesh_protocol::{Ipv4Cidr, Member, NodeId};
 
@@ -35,6 +35,12 @@ pub(crate) fn mesh(config: &Config, id: &NodeId) -> Settings {
             network: config.networking.ipv4.network_cidr,
             address: config.networking.ipv4.node_address_cidr,
         },
+        ipv6: config
+            .networking
+            .ipv6
+            .map(|ipv6| Ipv6Settings { address: ipv6.address, prefix_len: ipv6.network.prefix_len() }),
+        devices: Vec::new(),
+        hearsay_delay: if config.networking.data_plane.paths.udp { HEARSAY_DELAY } else { Duration::ZERO },
         enable_broadcast: config.networking.ipv4.enable_broadcast,
         groom_interval: timing.registrations.groom_interval,
         bootstrap_retry_interval: timing.registrations.bootstrap_retry_interval,
@@ -67,6 +73,9 @@ fn bootstrap_group(group: &config::BootstrapGroup) -> BootstrapGroup {
         },
     }
 }
+
+/// Time for the gossip to vouch for a member that somebody else knows, before it is called.
+const HEARSAY_DELAY: Duration = Duration::from_millis(700);
 
 /// A number from 0 to 1, for timing ranges such as `5..10s`.
 fn random() -> f64 {

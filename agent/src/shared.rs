@@ -1,6 +1,7 @@
 //! What every task of a running agent may read. The mesh core itself is not here: its owner is `owner.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
@@ -12,6 +13,7 @@ use tunmesh_protocol::config::Config;
 use tunmesh_protocol::{NodeId, SessionKey, Token, UnixTime, Windows};
 
 use crate::counters::Counters;
+use crate::data::Inbound;
 use crate::peers::Peer;
 use crate::requests::OwnerHandle;
 use crate::tls::{Tls, TlsError};
@@ -20,6 +22,8 @@ use crate::tls::{Tls, TlsError};
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) counters: Counters,
+    /// Where this node takes datagrams, as others reach it; none if it does not.
+    pub(crate) endpoints: Vec<SocketAddr>,
     /// Where packets go; replaced as a whole by the owner.
     pub(crate) forwarding: watch::Sender<Arc<Forwarding>>,
     pub(crate) id: NodeId,
@@ -27,9 +31,14 @@ pub(crate) struct Shared {
     /// Nodes we are registering at right now for the first time; see [`Shared::peer_soon`].
     pub(crate) meetings: AtomicUsize,
     pub(crate) owner: OwnerHandle,
+    /// Sessions in which peers seal to us, by our receiver index; replaced as a whole by the owner.
+    pub(crate) sessions: ArcSwap<Sessions>,
     pub(crate) session_key: KeySlot,
     pub(crate) started_at: Instant,
 }
+
+/// Sessions by the receiver index that stands in datagrams to us.
+pub(crate) type Sessions = HashMap<u32, Arc<Inbound>>;
 
 /// Routes and members of one moment.
 pub(crate) struct Forwarding {

@@ -2,8 +2,8 @@ use std::fmt;
 
 /// Why a packet went no further. The name is the value of the metric label `reason`.
 ///
-/// All but [`Malformed`](Self::Malformed) and [`QueueFull`](Self::QueueFull) are the original's; these two it does not
-/// count, since it answers such packets with an error or waits.
+/// Those marked as ours the original does not count, since it answers such packets with an error, waits, or has no such data
+/// path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DropReason {
     /// A broadcast, and broadcasts are not enabled.
@@ -12,6 +12,8 @@ pub enum DropReason {
     Exception,
     /// It waited longer than it is worth sending.
     Expired,
+    /// Ours: a datagram that the peer of its session did not seal.
+    Forged,
     /// Ours: not an IP packet of the family it was said to be.
     Malformed,
     /// It came to a node it is not for.
@@ -20,29 +22,42 @@ pub enum DropReason {
     NoReturnRoute,
     /// Its destination belongs to no node.
     NoRoute,
+    /// Ours: a datagram of a session that has ended or never was.
+    NoSession,
     /// Its destination is outside the network of the mesh.
     OutsideConfiguredNetwork,
     /// Ours: the bounded queue it had to pass was full.
     QueueFull,
+    /// Ours: a datagram that came before, or too late to tell.
+    Replayed,
     /// Its source belongs to another node than the one that sent it.
     RouteConflict,
-    /// Neither IPv4 unicast nor IPv4 broadcast.
+    /// Ours: it does not fit the way to its destination, which its sender was told.
+    TooBig,
+    /// Ours: the kernel did not take the datagram.
+    Unsent,
+    /// Of a family or to a group that nobody here takes.
     Unsupported,
 }
 
 impl DropReason {
     /// All reasons, in the order of their names.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 16] = [
         Self::ConfigProhibited,
         Self::Exception,
         Self::Expired,
+        Self::Forged,
         Self::Malformed,
         Self::Misrouted,
         Self::NoReturnRoute,
         Self::NoRoute,
+        Self::NoSession,
         Self::OutsideConfiguredNetwork,
         Self::QueueFull,
+        Self::Replayed,
         Self::RouteConflict,
+        Self::TooBig,
+        Self::Unsent,
         Self::Unsupported,
     ];
 
@@ -52,13 +67,18 @@ impl DropReason {
             Self::ConfigProhibited => "config_prohibited",
             Self::Exception => "exception",
             Self::Expired => "expired",
+            Self::Forged => "forged",
             Self::Malformed => "malformed",
             Self::Misrouted => "misrouted",
             Self::NoReturnRoute => "no_return_route",
             Self::NoRoute => "no_route",
+            Self::NoSession => "no_session",
             Self::OutsideConfiguredNetwork => "outside_configured_network",
             Self::QueueFull => "queue_full",
+            Self::Replayed => "replayed",
             Self::RouteConflict => "route_conflict",
+            Self::TooBig => "too_big",
+            Self::Unsent => "unsent",
             Self::Unsupported => "unsupported",
         }
     }

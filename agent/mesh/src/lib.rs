@@ -7,6 +7,7 @@
 mod agenda;
 mod drop_reason;
 mod node;
+mod path;
 mod peers;
 mod place;
 mod route_table;
@@ -15,7 +16,8 @@ mod settings;
 pub use drop_reason::DropReason;
 pub use node::{
     Action, Contested, Departure, Event, Health, MeetFailure, MemberView, Node, Proof, Refusal, RegisterFailure,
-    Screening,
+    Screening, Vouched,
 };
-pub use route_table::{Outbound, RouteTable};
-pub use settings::{BootstrapGroup, Retries, Settings, Timers};
+pub use path::{Offers, Path, PathAction, Quality, TICK, Way};
+pub use route_table::{Inbound, Outbound, RouteTable};
+pub use settings::{BootstrapGroup, Device, Ipv6Settings, Retries, Settings, Timers};

@@ -4,8 +4,10 @@ mod meetings;
 mod registrations;
 mod sessions;
 mod views;
+mod vouching;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,7 @@ use self::meetings::Contact;
 pub use self::meetings::MeetFailure;
 pub use self::registrations::RegisterFailure;
 pub use self::views::{Health, MemberView};
+pub use self::vouching::Vouched;
 
 /// One node of a mesh: whom it knows, whom it calls, and the routes that follow.
 ///
@@ -50,6 +53,8 @@ pub struct Node {
     agenda: Agenda,
     orders: VecDeque<Order>,
     events: VecDeque<Event>,
+    /// Multicast groups that applications here have joined.
+    joined: BTreeSet<IpAddr>,
     /// Whether [`Event::RoutesChanged`] is still to be told.
     routes_changed: bool,
     /// Built when first asked for after a change.
@@ -68,6 +73,7 @@ impl Node {
             agenda: Agenda::default(),
             orders: VecDeque::new(),
             events: VecDeque::new(),
+            joined: BTreeSet::new(),
             routes_changed: false,
             routes: OnceLock::new(),
         };
@@ -141,6 +147,14 @@ impl Node {
         if let Some(peer) = self.peers.by_id_mut(id) {
             peer.faults = peer.faults.saturating_add(1);
             self.hurry(id, now);
+        }
+    }
+
+    /// Takes note of the multicast groups that applications here have joined.
+    pub fn set_joined(&mut self, joined: BTreeSet<IpAddr>) {
+        if self.joined != joined {
+            self.joined = joined;
+            self.touch_routes();
         }
     }
 
@@ -220,6 +234,8 @@ pub enum Event {
 pub enum Departure {
     /// It no longer answered where it used to, and another member claims its address.
     AddressVacated,
+    /// It said that it leaves.
+    Left,
     /// Another member answers at its control URL: it was started anew.
     Replaced,
     /// It was silent for too long.

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use tunmesh_protocol::{ControlUrl, Member, NodeId};
 
+use crate::node::Vouched;
 use crate::place::Place;
 
 /// The members known here. No two share an id, an address or the place of their control URL.
@@ -26,6 +27,8 @@ pub(crate) struct Peer {
     pub(crate) faults: u32,
     pub(crate) registration: Registering,
     pub(crate) session: Session,
+    /// What its signed record says, while the gossip vouches for it.
+    pub(crate) vouched: Option<Vouched>,
 }
 
 /// Our registrations to one member.
@@ -58,6 +61,7 @@ impl Peer {
             faults: 0,
             registration: Registering::default(),
             session: Session::default(),
+            vouched: None,
         }
     }
 }

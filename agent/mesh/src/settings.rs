@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use tunmesh_protocol::{ControlUrl, Member};
+use tunmesh_protocol::{ControlUrl, Member, NodeId};
 
 /// What one node is told by its configuration. The names in parentheses are those of the configuration file.
 ///
@@ -10,6 +11,10 @@ use tunmesh_protocol::{ControlUrl, Member};
 pub struct Settings {
     /// This node as others are told of it.
     pub local: Member,
+    /// Our IPv6 address; `None` for a mesh of IPv4 only (`ipv6`).
+    pub ipv6: Option<Ipv6Settings>,
+    /// `WireGuard` devices that reach the mesh through this node (`wireguard_peers`).
+    pub devices: Vec<Device>,
     /// Whether broadcasts are sent and taken (`enable_broadcast`).
     pub enable_broadcast: bool,
     /// Longest wait between two attempts to register to a member that does not answer (`groom_interval`).
@@ -24,6 +29,8 @@ pub struct Settings {
     pub near: Timers,
     /// Timers towards all other members (`mesh`).
     pub far: Timers,
+    /// Wait before a member is called that another one told of: time for the gossip to vouch for it (none without gossip).
+    pub hearsay_delay: Duration,
     /// Time one request may take (`request_timeout`).
     pub request_timeout: Duration,
     /// Age at which a session must have been replaced (`session_max_age`).
@@ -32,6 +39,32 @@ pub struct Settings {
     pub session_validity: Duration,
     /// Where to find the first members, by the name of the group (`bootstrap_groups`).
     pub bootstrap_groups: BTreeMap<String, BootstrapGroup>,
+}
+
+/// IPv6 inside the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv6Settings {
+    /// Our own address.
+    pub address: Ipv6Addr,
+    /// Leading bits that all addresses of the mesh share, 0 to 128.
+    pub prefix_len: u8,
+}
+
+impl Ipv6Settings {
+    /// Whether `address` is one of the mesh.
+    pub fn network_contains(&self, address: Ipv6Addr) -> bool {
+        let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix_len)).unwrap_or(0);
+        (u128::from(self.address) ^ u128::from(address)) & mask == 0
+    }
+}
+
+/// A `WireGuard` device of somebody who is no node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// What it is called among members.
+    pub id: NodeId,
+    /// Its addresses in the mesh.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// Timers that differ between the local subnet and the rest of the mesh.

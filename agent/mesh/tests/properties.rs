@@ -36,7 +36,7 @@ proptest! {
         let mut bench = Bench::new(settings());
         bench.settle(&member("b", "10.0.0.2/24"));
         let routes = bench.node.routes();
-        if let Ok(header) = routes.inbound(&id("b"), ethertype, &packet) {
+        if let Ok(header) = routes.inbound_v0(&id("b"), ethertype, &packet) {
             prop_assert_eq!(header.source().to_string(), "10.0.0.2");
         }
         if let Ok(header) = tunmesh_packet::parse(&packet) {

@@ -33,7 +33,7 @@ fn every_recorded_packet_that_could_be_read_ends_as_it_did_at_the_original() {
         };
 
         let sender = table_for(&case["exchanges"][0], false);
-        let outcome = sender.1.inbound(&sender.0.id, ethertype, &packet);
+        let outcome = sender.1.inbound_v0(&sender.0.id, ethertype, &packet);
 
         assert_eq!(outcome.map(|_| ()).map_err(DropReason::as_str), expected, "packet/{}", case["name"]);
         *ends.entry(expected.err().unwrap_or("ok").into()).or_default() += 1;
@@ -56,7 +56,7 @@ fn every_recorded_broadcast_ends_as_it_did_at_the_original_but_for_that_to_the_s
         if name.starts_with("rx_") {
             let (ethertype, packet) = packet(&exchange["request"]["body_text"]).expect("a packet");
             let (sender, table) = table_for(exchange, true);
-            assert!(table.inbound(&sender.id, ethertype, &packet).is_ok(), "{name}");
+            assert!(table.inbound_v0(&sender.id, ethertype, &packet).is_ok(), "{name}");
         } else {
             let destination = exchange["sent_from_tun_host_to"].as_str().expect("text");
             let (_, table) = table_for(exchange, enabled);

@@ -1,13 +1,24 @@
-//! IP packets as bytes: headers, checksums, flow hashes. No I/O, no allocation.
+//! IP packets as bytes: headers, checksums, flow hashes, and the super packets of a TUN device with segmentation offload.
+//! No I/O; nothing is allocated per packet.
 #![forbid(unsafe_code)]
 
 mod checksum;
+mod coalesce;
 mod flow;
 mod header;
+mod icmp;
+mod layout;
+mod offload;
+mod split;
 
 pub use checksum::{Checksum, checksum, is_checksum_valid};
+pub use coalesce::{Coalescer, Frame, Verdict};
 pub use flow::flow_hash;
 pub use header::{IpHeader, ParseError, Version, parse};
+pub use icmp::too_big;
+pub use layout::{LayoutError, complete_checksum};
+pub use offload::{ChecksumField, Offload, OffloadError, SegmentKind, Segmentation};
+pub use split::{L4Checksum, Segments, SplitError, split};
 
 /// Ethertype of IPv4 (RFC 894), as it stands in front of a packet on a TUN device and in a v0 packet message.
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
@@ -15,10 +26,14 @@ pub const ETHERTYPE_IPV4: u16 = 0x0800;
 /// Ethertype of IPv6 (RFC 2464, section 3).
 pub const ETHERTYPE_IPV6: u16 = 0x86dd;
 
-/// Protocol numbers (RFC 5237 registry) whose ports [`flow_hash`] reads.
+/// Protocol numbers (RFC 5237 registry) this crate and its users tell apart.
 pub mod protocol {
+    /// IPv6 hop-by-hop options header (RFC 8200, section 4.3).
+    pub const IPV6_HOP_BY_HOP: u8 = 0;
     /// ICMP for IPv4 (RFC 792).
     pub const ICMP: u8 = 1;
+    /// IGMP (RFC 3376).
+    pub const IGMP: u8 = 2;
     /// TCP (RFC 9293).
     pub const TCP: u8 = 6;
     /// UDP (RFC 768).

@@ -8,6 +8,7 @@
 mod build;
 mod example;
 mod finding;
+mod networking;
 mod number;
 mod reader;
 mod reference;
@@ -27,9 +28,9 @@ pub use example::example;
 pub use finding::{Finding, Problems};
 pub use reference::reference;
 pub use types::{
-    Auth, AuthTiming, BootstrapGroup, Clustering, Config, ControlApi, Ipv4, LogFormat, LogLevel, Logging, Monitoring,
-    MonitoringMethod, NetworkTiming, Networking, PacketTiming, Process, Prometheus, RegistrationTimers,
-    RegistrationTiming, Retries, Ssl, Timing, TunSource,
+    Auth, AuthTiming, BootstrapGroup, Clustering, Config, ControlApi, DataPlane, Ipv4, Ipv6, LogFormat, LogLevel,
+    Logging, Monitoring, MonitoringMethod, NetworkTiming, Networking, PacketTiming, Paths, Process, Prometheus,
+    RegistrationTimers, RegistrationTiming, Retries, Ssl, SuiteChoice, Timing, TunSource, WireGuardPeer,
 };
 
 /// What the text of a file cannot say.

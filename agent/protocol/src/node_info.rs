@@ -1,3 +1,5 @@
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -30,6 +32,9 @@ pub struct Implementation {
     /// Names of what it can do; unknown ones are kept and mean nothing.
     #[serde(default)]
     pub features: Vec<String>,
+    /// Where it takes datagrams over UDP; none if it does not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<SocketAddr>,
 }
 
 impl Implementation {
@@ -81,7 +86,7 @@ mod tests {
 
     #[test]
     fn our_own_field_is_written_last_and_read_back() {
-        let implementation = Implementation { version: "0.1.0".into(), features: vec!["pipelining".into()] };
+        let implementation = Implementation { version: "0.1.0".into(), features: vec!["pipelining".into()], endpoints: Vec::new() };
         let info = NodeInfo { implementation: Some(implementation), ..NodeInfo::parse(ORIGINAL).unwrap() };
 
         let body = info.to_json();

@@ -45,7 +45,7 @@ const FAULTS: &[(&str, &str)] = &[
     ("group_missing", "networking"),
     ("group_null", "logging"),
     ("group_scalar", "logging"),
-    ("ipv6_group", "networking/ipv6"),
+    ("ipv6_group", "networking/ipv6/node_address_cidr"),
     ("log_level_bad", "logging/level"),
     ("log_level_null", "logging/level"),
     ("log_level_upper", "logging/level"),
@@ -290,9 +290,9 @@ fn the_example_with_every_default_written_out_is_the_same_configuration() {
         .map(|line| {
             let trimmed = line.trim_start();
             let is_key = trimmed.strip_prefix("# ").is_some_and(|rest| {
-                rest.split(':')
-                    .next()
-                    .is_some_and(|key| !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+                rest.split(':').next().is_some_and(|key| {
+                    !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+                })
             });
             if is_key { line.replacen("# ", "", 1) } else { line.to_owned() }
         })
@@ -307,12 +307,16 @@ fn the_example_with_every_default_written_out_is_the_same_configuration() {
         .replacen("<IPv4 address/prefix>", "10.0.0.0/8", 1)
         .replacen("<IPv4 address/prefix>", "10.0.0.1/8", 1)
         .replace("uid: <integer from 1 to 4294967294>", "uid: 5")
-        .replace("    tun_handover:\n", "");
+        .replace("    tun_handover:\n", "")
+        .replace("    wireguard_peers:\n      default:\n", "");
 
     let parsed = folder.parse(&text).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
 
     assert_eq!(parsed.config.control_api.max_batch_size, 64);
     assert_eq!(parsed.config.process.timing.registrations.mesh.stale_threshold.as_secs(), 120);
+    let without = folder.parse(&valid()).unwrap().config.networking;
+    assert_eq!(parsed.config.networking.data_plane, without.data_plane);
+    assert_eq!(parsed.config.networking.mtu, without.mtu);
 }
 
 #[test]

@@ -1,18 +1,18 @@
 use std::sync::Arc;
 
 use tunmesh_mesh::{MeetFailure, RegisterFailure};
-use tunmesh_protocol::{ControlUrl, NodeId, Registration};
+use tunmesh_protocol::{ControlUrl, Implementation, NodeId, Registration};
 
-use crate::client::{Channel, Exchange, ExchangeError, FailureKind, takes_pipelining};
+use crate::client::{Channel, Exchange, ExchangeError, FailureKind};
 use crate::peers::Peer;
 use crate::shared::Shared;
 
 /// How a task of the owner ended.
 pub(super) enum Outcome {
-    /// The other node's registration, and whether it takes pipelined requests.
+    /// The other node's registration, and what it can do beyond the original.
     Met {
         url: ControlUrl,
-        result: Result<(Registration, bool), MeetFailure>,
+        result: Result<(Registration, Option<Implementation>), MeetFailure>,
     },
     Registered {
         id: NodeId,
@@ -39,7 +39,7 @@ pub(super) async fn meet(shared: Arc<Shared>, url: ControlUrl, ours: Registratio
             .register_by_cluster(&info.listen_url, &info.id, &Channel::default(), &ours)
             .await
             .map_err(|error| failed(&info.listen_url, &error))?;
-        Ok((answer, takes_pipelining(&info)))
+        Ok((answer, info.implementation))
     };
     let result = attempt.await;
     Outcome::Met { url, result }

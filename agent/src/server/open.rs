@@ -45,6 +45,7 @@ pub(super) async fn node_info(State(shared): State<Arc<Shared>>) -> Response {
         implementation: Some(Implementation {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             features: vec![PIPELINING.to_owned()],
+            endpoints: shared.endpoints.clone(),
         }),
     };
     (JSON, info.to_json()).into_response()

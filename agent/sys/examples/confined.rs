@@ -4,14 +4,21 @@
 //! device from first. Ends when its standard input does, so that the test can look at it in `/proc`.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll, ppoll};
+use nix::sys::socket::{
+    ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, sendmsg, setsockopt, sockopt,
+};
+use nix::sys::time::TimeSpec;
+use nix::sys::uio::writev;
 use tunmesh_sys::privileges::{Confinement, confine};
-use tunmesh_sys::{netns, resident, tun};
+use tunmesh_sys::{netns, resident, tun, udp};
 
 fn main() -> io::Result<()> {
     let mut args = std::env::args().skip(1);
@@ -40,6 +47,7 @@ fn main() -> io::Result<()> {
     claim("namespace", netns::Netns::create())?;
     claim("tcp", tcp())?;
     claim("resolve", ("localhost", 80).to_socket_addrs().map(|found| found.count() > 0))?;
+    claim("udp", packet_threads())?;
     claim("thread", std::thread::spawn(|| "ran").join().map_err(|_| io::Error::other("panicked")))?;
     claim("rss", resident::rss_bytes().map(|bytes| bytes > 0))?;
     if let Some(device) = device {
@@ -61,6 +69,48 @@ fn tcp() -> io::Result<usize> {
     client.write_all(b"hello")?;
     drop(client);
     listener.accept()?.0.read_to_end(&mut Vec::new())
+}
+
+/// Two threads as those of the data plane: one sends a burst that the kernel cuts and two more datagrams in one call,
+/// the other waits for them and reads them; returns their lengths.
+fn packet_threads() -> io::Result<Vec<usize>> {
+    let settings = udp::Settings { reuse_port: true, receive_buffer: 1 << 20, send_buffer: 1 << 20 };
+    let receiver = udp::socket(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), settings)?;
+    let sender = udp::socket(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), settings)?;
+    sender.connect(receiver.local_addr()?)?;
+    setsockopt(&receiver, sockopt::UdpGroSegment, &true)?;
+    std::thread::scope(|scope| {
+        let receiving = scope.spawn(|| receive(&receiver));
+        send(&sender)?;
+        receiving.join().map_err(|_| io::Error::other("panicked"))?
+    })
+}
+
+fn send(sender: &UdpSocket) -> io::Result<()> {
+    let (burst, segment) = ([0; 2400], 1200);
+    let cut = [ControlMessage::UdpGsoSegments(&segment)];
+    sendmsg::<SockaddrIn>(sender.as_raw_fd(), &[IoSlice::new(&burst)], &cut, MsgFlags::empty(), None)?;
+    let single = [[IoSlice::new(b"one")], [IoSlice::new(b"more")]];
+    let mut headers = MultiHeaders::preallocate(single.len(), None);
+    sendmmsg(sender.as_raw_fd(), &mut headers, &single, [None::<SockaddrIn>; 2], [], MsgFlags::empty())?;
+    std::thread::yield_now();
+    writev(sender, &[IoSlice::new(b"in "), IoSlice::new(b"parts")])?;
+    Ok(())
+}
+
+fn receive(receiver: &UdpSocket) -> io::Result<Vec<usize>> {
+    let mut lengths = Vec::new();
+    while lengths.iter().sum::<usize>() < 2400 + 3 + 4 + 8 {
+        let mut ready = [PollFd::new(receiver.as_fd(), PollFlags::POLLIN)];
+        poll(&mut ready, PollTimeout::from(5000_u16))?;
+        ppoll(&mut ready, Some(TimeSpec::from(Duration::from_secs(5))), None)?;
+        let mut buffers = [[0; 4096]; 4];
+        let mut slices = buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
+        let mut headers = MultiHeaders::<SockaddrIn>::preallocate(slices.len(), None);
+        let received = recvmmsg(receiver.as_raw_fd(), &mut headers, &mut slices, MsgFlags::MSG_DONTWAIT, None)?;
+        lengths.extend(received.map(|message| message.bytes));
+    }
+    Ok(lengths)
 }
 
 /// Writes back whatever packet the test sends first.

@@ -16,3 +16,4 @@ pub mod privileges;
 pub mod resident;
 pub mod star;
 pub mod tun;
+pub mod udp;

@@ -1,14 +1,14 @@
 //! Links, addresses and routes of the calling thread's network namespace, for the demonstration and for tests.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 
-use crate::netlink::{self, Ipv4Route};
+use crate::netlink::{self, Route};
 
 /// One change of the network configuration that the kernel refused.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,11 @@ impl LinkError {
     /// Whether what was to be added is there already.
     pub fn already_there(&self) -> bool {
         self.source.raw_os_error() == Some(libc::EEXIST)
+    }
+
+    /// Whether an IPv6 address was refused because the host has no IPv6, or has it off for that link.
+    pub fn without_ipv6(&self) -> bool {
+        matches!(self.source.raw_os_error(), Some(libc::EACCES | libc::EAFNOSUPPORT | libc::EOPNOTSUPP))
     }
 }
 
@@ -67,21 +72,22 @@ pub fn delete(name: &str) -> Result<(), LinkError> {
     attempt("delete", name, netlink::change(RouteNetlinkMessage::DelLink(message), 0))
 }
 
-/// Adds an address, with the broadcast address of its subnet.
-pub fn add_address(name: &str, address: Ipv4Net) -> Result<(), LinkError> {
-    let request = netlink::address(index(name)?, address);
+/// Adds an address, with the broadcast address of its subnet if it is IPv4.
+pub fn add_address(name: &str, address: impl Into<IpNet>) -> Result<(), LinkError> {
+    let request = netlink::address(index(name)?, address.into());
     attempt("add an address to", name, netlink::change(request, CREATE))
 }
 
 /// Adds a route through `device`: to the link itself, or to the gateway `via`.
 pub fn add_route(destination: Ipv4Net, via: Option<Ipv4Addr>, device: &str) -> Result<(), LinkError> {
-    let route = Ipv4Route { destination, device: index(device)?, source: None, via };
+    let via = via.map(IpAddr::V4);
+    let route = Route { destination: destination.into(), device: index(device)?, source: None, via };
     add(&destination, RouteNetlinkMessage::NewRoute(route.unicast()))
 }
 
 /// Deletes the route to `destination` through `device`.
 pub fn delete_route(destination: Ipv4Net, device: &str) -> Result<(), LinkError> {
-    let route = Ipv4Route { destination, device: index(device)?, source: None, via: None };
+    let route = Route { destination: destination.into(), device: index(device)?, source: None, via: None };
     let mut message = route.unicast();
     // Scope "nowhere" is the kernel's wildcard: the route may be on the link or behind a gateway.
     message.header.scope = netlink_packet_route::route::RouteScope::NoWhere;
@@ -90,14 +96,15 @@ pub fn delete_route(destination: Ipv4Net, device: &str) -> Result<(), LinkError>
 }
 
 /// Adds a route whose packets leave from `source`; the mesh network into a TUN device.
-pub(crate) fn add_sourced_route(destination: Ipv4Net, source: Ipv4Addr, device: &str) -> Result<(), LinkError> {
-    let route = Ipv4Route { destination, device: index(device)?, source: Some(source), via: None };
+pub(crate) fn add_sourced_route(destination: IpNet, source: IpAddr, device: &str) -> Result<(), LinkError> {
+    let route = Route { destination, device: index(device)?, source: Some(source), via: None };
     add(&destination, RouteNetlinkMessage::NewRoute(route.unicast()))
 }
 
 /// Makes `address` a broadcast address that is accepted here and sent through `device`.
 pub(crate) fn add_broadcast(address: Ipv4Addr, source: Ipv4Addr, device: &str) -> Result<(), LinkError> {
-    let route = Ipv4Route { destination: address.into(), device: index(device)?, source: Some(source), via: None };
+    let (destination, source) = (Ipv4Net::from(address).into(), Some(source.into()));
+    let route = Route { destination, device: index(device)?, source, via: None };
     add(&route.destination, RouteNetlinkMessage::NewRoute(route.broadcast()))
 }
 
@@ -107,8 +114,8 @@ pub(crate) fn set(name: &str, what: &'static str, attribute: LinkAttribute) -> R
     attempt(what, name, netlink::change(RouteNetlinkMessage::SetLink(message), 0))
 }
 
-fn add(destination: &Ipv4Net, request: RouteNetlinkMessage) -> Result<(), LinkError> {
-    attempt("add route", destination, netlink::change(request, CREATE))
+fn add(destination: &impl ToString, request: RouteNetlinkMessage) -> Result<(), LinkError> {
+    attempt("add route", destination.to_string(), netlink::change(request, CREATE))
 }
 
 fn index(name: &str) -> Result<u32, LinkError> {

@@ -1,15 +1,13 @@
 //! Blocking rtnetlink: one request, one acknowledgement.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use netlink_packet_core::{ErrorMessage, NLM_F_ACK, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage};
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
-};
+use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
@@ -53,18 +51,31 @@ pub(crate) fn link_state(index: u32, up: bool) -> RouteNetlinkMessage {
 }
 
 /// Message that gives link `index` an address, with the broadcast address of the address' own subnet where it has one.
-pub(crate) fn address(index: u32, address: Ipv4Net) -> RouteNetlinkMessage {
+///
+/// An IPv6 address can be used at once: nobody is asked whether he has it too (RFC 4862 section 5.4), as those who assign
+/// the addresses of a mesh know. Asked, the kernel would refuse the address as the source of a route for a moment.
+pub(crate) fn address(index: u32, address: IpNet) -> RouteNetlinkMessage {
     let mut message = AddressMessage::default();
-    message.header.family = AddressFamily::Inet;
+    message.header.family = family(address);
     message.header.prefix_len = address.prefix_len();
     message.header.index = index;
     message.header.scope = AddressScope::Universe;
-    message.attributes =
-        vec![AddressAttribute::Local(address.addr().into()), AddressAttribute::Address(address.addr().into())];
-    if has_broadcast(address) {
-        message.attributes.push(AddressAttribute::Broadcast(address.broadcast()));
+    message.attributes = vec![AddressAttribute::Local(address.addr()), AddressAttribute::Address(address.addr())];
+    match address {
+        IpNet::V4(subnet) if has_broadcast(subnet) => {
+            message.attributes.push(AddressAttribute::Broadcast(subnet.broadcast()));
+        }
+        IpNet::V4(_) => {}
+        IpNet::V6(_) => message.header.flags = AddressHeaderFlags::Nodad,
     }
     RouteNetlinkMessage::NewAddress(message)
+}
+
+fn family(net: IpNet) -> AddressFamily {
+    match net {
+        IpNet::V4(_) => AddressFamily::Inet,
+        IpNet::V6(_) => AddressFamily::Inet6,
+    }
 }
 
 /// Whether the last address of the subnet is a broadcast address; RFC 3021 takes it away from a /31.
@@ -72,18 +83,18 @@ pub(crate) fn has_broadcast(subnet: Ipv4Net) -> bool {
     subnet.prefix_len() <= 30
 }
 
-/// An IPv4 route of this host, through a device.
+/// A route of this host, through a device.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ipv4Route {
-    pub(crate) destination: Ipv4Net,
+pub(crate) struct Route {
+    pub(crate) destination: IpNet,
     pub(crate) device: u32,
     /// Address local sockets send from, if they chose none.
-    pub(crate) source: Option<Ipv4Addr>,
+    pub(crate) source: Option<IpAddr>,
     /// Next hop; without one the destination is on the link.
-    pub(crate) via: Option<Ipv4Addr>,
+    pub(crate) via: Option<IpAddr>,
 }
 
-impl Ipv4Route {
+impl Route {
     /// A route in the main table.
     pub(crate) fn unicast(&self) -> RouteMessage {
         let scope = if self.via.is_some() { RouteScope::Universe } else { RouteScope::Link };
@@ -97,18 +108,16 @@ impl Ipv4Route {
 
     fn message(&self, kind: RouteType, table: u8, scope: RouteScope) -> RouteMessage {
         let mut message = RouteMessage::default();
-        message.header.address_family = AddressFamily::Inet;
+        message.header.address_family = family(self.destination);
         message.header.destination_prefix_length = self.destination.prefix_len();
         message.header.table = table;
         message.header.protocol = RouteProtocol::Static;
         message.header.scope = scope;
         message.header.kind = kind;
-        message.attributes = vec![
-            RouteAttribute::Destination(RouteAddress::Inet(self.destination.network())),
-            RouteAttribute::Oif(self.device),
-        ];
-        message.attributes.extend(self.source.map(|source| RouteAttribute::PrefSource(RouteAddress::Inet(source))));
-        message.attributes.extend(self.via.map(|via| RouteAttribute::Gateway(RouteAddress::Inet(via))));
+        message.attributes =
+            vec![RouteAttribute::Destination(self.destination.network().into()), RouteAttribute::Oif(self.device)];
+        message.attributes.extend(self.source.map(|source| RouteAttribute::PrefSource(source.into())));
+        message.attributes.extend(self.via.map(|via| RouteAttribute::Gateway(via.into())));
         message
     }
 }

@@ -113,13 +113,14 @@ const FORBIDDEN: [(&str, &str); 5] = [
     ("create", "Err(Os { code: 1,"),
     ("remove", "Err(Os { code: 1,"),
 ];
-const ALLOWED: [(&str, &str); 8] = [
+const ALLOWED: [(&str, &str); 9] = [
     ("read", "Ok(\"contents\")"),
     ("list", "Ok(1)"),
     ("read hidden", "Err(Os { code: 13,"),
     ("namespace", "Err(Unshare(Os { code: 1,"),
     ("tcp", "Ok(5)"),
     ("resolve", "Ok(true)"),
+    ("udp", "Ok([2400, 3, 4, 8])"),
     ("thread", "Ok(\"ran\")"),
     ("rss", "Ok(true)"),
 ];

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use support::{as_user, raw_device, settings};
 use tunmesh_sys::netns::Netns;
-use tunmesh_sys::tun::{self, NotUsable, Tun, TunError};
+use tunmesh_sys::tun::{self, Features, NotUsable, Tun, TunError};
 
 #[test]
 fn a_device_is_handed_over_and_works() {
@@ -110,19 +110,24 @@ fn a_refusal_reaches_both_sides() {
 }
 
 #[test]
-fn devices_of_another_kind_are_refused() {
+fn a_device_of_another_kind_is_refused() {
     let netns = Netns::create().unwrap();
-    let cases = [
-        (libc::IFF_TAP | libc::IFF_NO_PI, NotUsable::Tap),
-        (libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR, NotUsable::VirtioHeader),
-    ];
-    for (number, (flags, expected)) in cases.into_iter().enumerate() {
-        let name = format!("@tm.{number}");
 
-        let (tun, _) = exchange(&netns, &name, || Ok(raw_device("odd0", flags)));
+    let (tun, _) = exchange(&netns, "@tm.nh", || Ok(raw_device("odd0", libc::IFF_TAP | libc::IFF_NO_PI)));
 
-        assert!(matches!(tun, Err(TunError::NotUsable(reason)) if reason == expected), "{expected:?}: {tun:?}");
-    }
+    assert!(matches!(tun, Err(TunError::NotUsable(NotUsable::Tap))), "{tun:?}");
+}
+
+#[test]
+fn a_device_with_a_header_arrives_with_its_offloads() {
+    let netns = Netns::create().unwrap();
+    let features = Features { offload: true, ..Features::default() };
+    let give = || Ok(tun::create_with(&settings("mesh0"), &features).unwrap().into());
+
+    let (tun, _) = exchange(&netns, "@tm.nh", give);
+
+    let offloads = tun.unwrap().offloads();
+    assert!(offloads.header && offloads.tcp, "{offloads:?}");
 }
 
 fn made(name: &str) -> OwnedFd {

@@ -149,7 +149,7 @@ impl Node {
 
     /// Plans the removal of a member that stays silent.
     pub(super) fn watch(&mut self, id: &NodeId) {
-        if let Some(peer) = self.peers.by_id(id) {
+        if let Some(peer) = self.peers.by_id(id).filter(|peer| peer.vouched.is_none()) {
             let at = later(peer.heard_at, self.timers(&peer.member).stale_threshold);
             self.agenda.set(Timer::Stale(id.clone()), at);
         }
@@ -217,6 +217,12 @@ pub enum Refusal {
     /// Another live member has the address. The original lets the newcomer have it.
     #[error("the address of the sender belongs to {owner}")]
     AddressTaken {
+        /// The member that has it.
+        owner: NodeId,
+    },
+    /// A member that was started later answers at that control URL.
+    #[error("the control URL of the sender belongs to {owner}, which was started later")]
+    PlaceTaken {
         /// The member that has it.
         owner: NodeId,
     },

@@ -147,7 +147,7 @@ impl Node {
                 }
                 contact.expected = Some(id);
                 contact.calls_left = CALLS;
-                contact.not_before.max(now)
+                contact.not_before.max(later(now, self.settings.hearsay_delay))
             }
             Reason::Led(id) => {
                 contact.expected = Some(id);

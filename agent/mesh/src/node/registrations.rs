@@ -71,7 +71,7 @@ impl Node {
         let Some(peer) = self.peers.by_id(id) else {
             return;
         };
-        if !peer.registration.under_way && peer.registration.failures == 0 {
+        if peer.vouched.is_none() && !peer.registration.under_way && peer.registration.failures == 0 {
             let interval = self.reregistration_interval(&peer.member);
             let timer = Timer::Register(id.clone());
             match peer.registration.attempted_at {
@@ -98,7 +98,9 @@ impl Node {
     }
 
     fn next_registration(&mut self, id: &NodeId, now: Instant) {
-        if let Some(peer) = self.peers.by_id(id) {
+        if self.is_vouched(id) {
+            self.agenda.clear(&Timer::Register(id.clone()));
+        } else if let Some(peer) = self.peers.by_id(id) {
             let at = later(now, self.reregistration_interval(&peer.member));
             self.agenda.set(Timer::Register(id.clone()), at);
         }
@@ -108,6 +110,9 @@ impl Node {
         if let Some(peer) = self.peers.by_id_mut(id) {
             peer.registration.failures = peer.registration.failures.saturating_add(1);
             let failures = peer.registration.failures;
+            if peer.vouched.is_some() {
+                return self.agenda.clear(&Timer::Register(id.clone()));
+            }
             let at = later(now, backoff(failures, self.slowest_registration(id)));
             self.agenda.set(Timer::Register(id.clone()), at);
         }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tunmesh_protocol::{Member, NodeId};
 
-use super::Node;
+use super::{Node, Vouched};
 use crate::agenda::later;
 use crate::peers::Peer;
 use crate::route_table::RouteTable;
@@ -19,7 +19,13 @@ impl Node {
 
     /// The routes as they are now; the same table until [`Event::RoutesChanged`](super::Event::RoutesChanged).
     pub fn routes(&self) -> Arc<RouteTable> {
-        let build = || Arc::new(RouteTable::new(&self.settings, self.peers.iter().map(|peer| &peer.member)));
+        let build = || {
+            Arc::new(RouteTable::new(
+                &self.settings,
+                self.joined.clone(),
+                self.peers.iter().map(|peer| (&peer.member, peer.vouched.as_ref())),
+            ))
+        };
         Arc::clone(self.routes.get_or_init(build))
     }
 
@@ -54,6 +60,7 @@ impl Node {
             session_opened_at: peer.session.opened_at,
             faults: peer.faults,
             registration_failures: peer.registration.failures,
+            vouched: peer.vouched.as_ref(),
         }
     }
 }
@@ -77,6 +84,8 @@ pub struct MemberView<'a> {
     pub faults: u32,
     /// Failures to register to it since the last success.
     pub registration_failures: u32,
+    /// What its signed record says, while the gossip vouches for it.
+    pub vouched: Option<&'a Vouched>,
 }
 
 /// How a node does.

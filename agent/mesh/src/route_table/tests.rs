@@ -81,7 +81,7 @@ fn what_comes_in_is_taken_or_dropped_as_by_the_original() {
     for (case, source, destination, off, on) in cases {
         for (enabled, expected) in [(false, off), (true, on)] {
             let packet = ipv4(source, destination);
-            let outcome = table(enabled).inbound(&id("near"), ETHERTYPE_IPV4, &packet);
+            let outcome = table(enabled).inbound_v0(&id("near"), ETHERTYPE_IPV4, &packet);
             assert_eq!(outcome.map(|_| ()), *expected, "{case}, broadcasts {enabled}");
         }
     }
@@ -93,7 +93,7 @@ fn other_families_and_broken_packets_are_told_apart() {
     let packet = ipv4("192.168.129.40", "192.168.129.10");
     let mut ipv6 = vec![0x60, 0, 0, 0, 0, 0, 59, 64];
     ipv6.extend([0; 32]);
-    let inbound = |ethertype, packet: &[u8]| table.inbound(&id("near"), ethertype, packet).map(|_| ());
+    let inbound = |ethertype, packet: &[u8]| table.inbound_v0(&id("near"), ethertype, packet).map(|_| ());
 
     assert_eq!(inbound(ETHERTYPE_IPV6, &ipv6), Err(DropReason::Unsupported), "packet/ipv6");
     assert_eq!(inbound(0x0806, &packet), Err(DropReason::Unsupported), "packet/ethertype_arp");
@@ -107,11 +107,11 @@ fn other_families_and_broken_packets_are_told_apart() {
 fn a_sender_without_a_route_can_send_nothing() {
     let packet = ipv4("203.0.113.9", "192.168.129.10");
     for sender in ["outside", "nobody"] {
-        let outcome = table(true).inbound(&id(sender), ETHERTYPE_IPV4, &packet);
+        let outcome = table(true).inbound_v0(&id(sender), ETHERTYPE_IPV4, &packet);
         assert_eq!(outcome, Err(DropReason::NoReturnRoute), "{sender}");
     }
     let stolen = ipv4("192.168.129.40", "192.168.129.10");
-    assert_eq!(table(true).inbound(&id("nobody"), ETHERTYPE_IPV4, &stolen), Err(DropReason::RouteConflict));
+    assert_eq!(table(true).inbound_v0(&id("nobody"), ETHERTYPE_IPV4, &stolen), Err(DropReason::RouteConflict));
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn a_subnet_of_two_addresses_has_no_broadcast() {
     settings.local.address = "192.168.129.10/31".parse().unwrap();
     settings.local.network = "192.168.129.10/31".parse().unwrap();
     let neighbour = member("neighbour", "192.168.129.11/31");
-    let table = RouteTable::new(&settings, [&neighbour].into_iter());
+    let table = RouteTable::new(&settings, BTreeSet::new(), [(&neighbour, None)].into_iter());
     let packet = ipv4("192.168.129.10", "192.168.129.11");
     let outcome = table.outbound(&tunmesh_packet::parse(&packet).unwrap());
     assert_eq!(outcome, Ok(Outbound::Unicast(&id("neighbour"))));
@@ -164,7 +164,7 @@ fn table(enable_broadcast: bool) -> RouteTable {
         member("subnet", "192.168.129.63/24"),
         member("ours", "192.168.129.10/26"),
     ];
-    RouteTable::new(&settings(enable_broadcast), members.iter())
+    RouteTable::new(&settings(enable_broadcast), BTreeSet::new(), members.iter().map(|member| (member, None)))
 }
 
 fn settings(enable_broadcast: bool) -> Settings {
@@ -181,6 +181,9 @@ fn settings(enable_broadcast: bool) -> Settings {
         startup_grace: Duration::ZERO,
         near: timers(Duration::from_millis(100)),
         far: timers(Duration::from_millis(700)),
+        hearsay_delay: Duration::ZERO,
+        ipv6: None,
+        devices: Vec::new(),
         request_timeout: Duration::from_secs(1),
         session_max_age: Duration::from_secs(3600),
         session_validity: Duration::from_secs(30),

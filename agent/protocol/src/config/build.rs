@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::networking::{self, data_plane, ipv6, wireguard_peers};
 use super::reader::full;
 use super::values::Values;
 use super::{
@@ -53,6 +54,17 @@ pub(super) fn check(values: &Values, problems: &mut Vec<Finding>, warnings: &mut
             warnings.push(Finding::new(&path, line, reason, "give at least three times reregistration_interval"));
         }
     }
+    let (ca, _) = at(CA);
+    if values.bool(ADDRESS_CERTIFICATES) == Some(true)
+        && values.file(CA).is_none()
+        && !problems.iter().any(|problem| problem.path == ca)
+    {
+        let (path, line) = at(ADDRESS_CERTIFICATES);
+        let reason = "no authority is given that signs the certificates of the nodes";
+        let fix = format!("give {CA}, or remove the key");
+        problems.push(Finding::new(&path, line, reason, fix).with_value("true"));
+    }
+    networking::check(values, problems, warnings);
     if values.secret(SECRET).is_some_and(|secret| is_weak(secret.as_bytes())) {
         let (path, line) = at(SECRET);
         let reason = "it is easy to guess, and one captured token is enough to try guesses";
@@ -77,6 +89,7 @@ pub(super) fn config(values: &Values) -> Config {
     Config {
         clustering: Clustering {
             auth: Auth {
+                address_certificates: flag(ADDRESS_CERTIFICATES),
                 previous_secrets: values.secrets("clustering/auth/previous_secrets"),
                 pub_key_size: unsigned("clustering/auth/pub_key_size").unwrap_or(2048),
                 secret: values.secret(SECRET).expect("a required key"),
@@ -98,7 +111,7 @@ pub(super) fn config(values: &Values) -> Config {
             listen_port: unsigned("control_api/listen_port").and_then(|port| u16::try_from(port).ok()).unwrap_or(4567),
             max_batch_size: unsigned("control_api/max_batch_size").and_then(|n| usize::try_from(n).ok()).unwrap_or(64),
             ssl: Ssl {
-                ca_file_path: values.file("control_api/ssl/ca_file_path"),
+                ca_file_path: values.file(CA),
                 cert_file_path: file("control_api/ssl/cert_file_path"),
                 key_file_path: file("control_api/ssl/key_file_path"),
                 verify_hostname: flag("control_api/ssl/verify_hostname"),
@@ -126,13 +139,15 @@ pub(super) fn config(values: &Values) -> Config {
         },
         networking: Networking {
             clamp_mss: flag("networking/clamp_mss"),
+            data_plane: data_plane(values),
             ipv4: Ipv4 {
                 enable_broadcast: flag("networking/ipv4/enable_broadcast"),
                 extra_addresses: values.cidrs("networking/ipv4/extra_addresses"),
                 network_cidr: values.cidr(NETWORK).expect("a required key"),
                 node_address_cidr: values.cidr(NODE).expect("a required key"),
             },
-            mtu: unsigned("networking/mtu").and_then(|mtu| u16::try_from(mtu).ok()).unwrap_or(1500),
+            ipv6: ipv6(values),
+            mtu: unsigned("networking/mtu").and_then(|mtu| u16::try_from(mtu).ok()).unwrap_or(1420),
             routes: values.cidrs("networking/routes"),
             tun_device_id: values.text(DEVICE).unwrap_or_default(),
             tun_source: match (values.integer(HANDOVER_FD), values.text(HANDOVER_SOCKET)) {
@@ -140,6 +155,7 @@ pub(super) fn config(values: &Values) -> Config {
                 (None, Some(socket)) => TunSource::Socket(socket),
                 (None, None) => TunSource::Create,
             },
+            wireguard_peers: wireguard_peers(values),
         },
         process: Process {
             gid: unsigned("process/gid"),
@@ -185,13 +201,15 @@ fn is_weak(secret: &[u8]) -> bool {
     distinct < MIN_DISTINCT || repeats
 }
 
+const ADDRESS_CERTIFICATES: &str = "clustering/auth/address_certificates";
+const CA: &str = "control_api/ssl/ca_file_path";
 const DEVICE: &str = "networking/tun_device_id";
 const GROUPS: &str = "clustering/bootstrap_groups";
 const HANDOVER: &str = "networking/tun_handover";
 const HANDOVER_FD: &str = "networking/tun_handover/fd";
 const HANDOVER_SOCKET: &str = "networking/tun_handover/socket";
-const NETWORK: &str = "networking/ipv4/network_cidr";
-const NODE: &str = "networking/ipv4/node_address_cidr";
+pub(super) const NETWORK: &str = "networking/ipv4/network_cidr";
+pub(super) const NODE: &str = "networking/ipv4/node_address_cidr";
 const REGISTRATIONS: &str = "process/timing/registrations";
 const SECRET: &str = "clustering/auth/secret";
 

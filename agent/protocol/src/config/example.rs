@@ -27,7 +27,7 @@ fn group(text: &mut String, keys: &[Key], depth: usize, commented: bool) {
         for line in key.long.lines() {
             let _infallible = writeln!(text, "{indent}# {line}");
         }
-        if let Kind::One(Scalar::Choice(choices)) = key.kind {
+        if let Kind::List(Scalar::Choice(choices)) | Kind::One(Scalar::Choice(choices)) = key.kind {
             for (word, meaning) in choices {
                 let _infallible = writeln!(text, "{indent}#  - {word}: {meaning}");
             }

@@ -84,7 +84,10 @@ impl<'o, 'a> Reader<'o, 'a> {
             (Need::Default(text), Kind::One(scalar)) => {
                 self.values.0.insert(path.to_owned(), (default(scalar, text), None));
             }
-            // An empty list or map; there is no other default of these kinds.
+            (Need::Default(text), Kind::List(scalar)) => {
+                self.values.0.insert(path.to_owned(), (Value::List(default_list(scalar, text)), None));
+            }
+            // An empty map; there is no other default of these kinds.
             (Need::Default(_), _) => {}
             (Need::Absent, _) => {}
         }
@@ -113,10 +116,6 @@ impl<'o, 'a> Reader<'o, 'a> {
             _ if is_placeholder(kind, node) => Wrong::new("it is still the example's placeholder", give),
             Content::List(_) | Content::Map(_) => Wrong::new("a single value must stand here", give),
             Content::Scalar { .. } if node.is_null() => Wrong::new("it is empty", format!("{give}, or remove the key")),
-            // Zero is the default of startup_grace and below the range; written out it means the same.
-            Content::Scalar { text, .. } if path.ends_with("/startup_grace") && text.trim() == "0" => {
-                return Some(default(kind, "0"));
-            }
             Content::Scalar { text, plain } => {
                 match scalar::read(kind, text, *plain, self.options.base_dir, self.options.random) {
                     Ok(value) => return Some(value),
@@ -208,12 +207,14 @@ impl<'o, 'a> Reader<'o, 'a> {
 
 /// A default of the schema as a value; the schema's tests read every one.
 fn default(kind: &'static Scalar, text: &str) -> Value {
-    // Below the range of written values.
-    if text == "0" && matches!(kind, Scalar::Timing { .. }) {
-        return Value::Timing(crate::Window { seconds: 0.0, integer: true });
-    }
     scalar::read(kind, text, true, Path::new(""), &mut || 0.0)
         .unwrap_or_else(|wrong| unreachable!("the schema's default {text}: {}", wrong.reason))
+}
+
+/// A default list of the schema, `[]` or `[a, b]`.
+fn default_list(kind: &'static Scalar, text: &str) -> Vec<Value> {
+    let entries = text.trim_matches(['[', ']']).split(", ").filter(|entry| !entry.is_empty());
+    entries.map(|entry| default(kind, entry)).collect()
 }
 
 /// Whether the value is one that our example or the original's has where something must be filled in.
@@ -279,8 +280,12 @@ mod tests {
                     default(scalar, text);
                     1
                 }
-                (Need::Default(text), Kind::Labels | Kind::List(_)) => {
-                    assert!(matches!(*text, "[]" | "{}"), "{}: {text}", key.name);
+                (Need::Default(text), Kind::List(scalar)) => {
+                    assert_eq!(default_list(scalar, text).is_empty(), *text == "[]", "{}: {text}", key.name);
+                    1
+                }
+                (Need::Default(text), Kind::Labels) => {
+                    assert_eq!(*text, "{}", "{}", key.name);
                     1
                 }
                 (Need::Absent | Need::Required, _) => 0,

@@ -22,7 +22,7 @@ fn section(text: &mut String, path: &str, keys: &[Key]) {
         if !key.long.is_empty() {
             let _infallible = write!(meaning, " {}", key.long.replace('\n', " "));
         }
-        if let Kind::One(Scalar::Choice(choices)) = key.kind {
+        if let Kind::List(Scalar::Choice(choices)) | Kind::One(Scalar::Choice(choices)) = key.kind {
             for (word, what) in choices {
                 let _infallible = write!(meaning, " `{word}`: {what}.");
             }

@@ -1,4 +1,7 @@
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+
+use ipnet::Ipv6Net;
 
 use super::number::whole;
 use super::schema::Scalar;
@@ -37,6 +40,9 @@ pub(super) fn read(
             None => Err(Wrong::new("it is none of the words allowed", format!("give one of {}", kind.describe()))),
         },
         Scalar::Cidr => text.parse().map(Value::Cidr).map_err(|error: crate::ParseCidrError| wrong(error.to_string())),
+        Scalar::Endpoint => endpoint(text)
+            .map(Value::Endpoint)
+            .ok_or_else(|| wrong("it is not an address and port that other nodes can send to".into())),
         Scalar::File => existing(&base_dir.join(text)).map(|()| Value::File(base_dir.join(text))),
         Scalar::Integer { min, max } => {
             let number = integer(text, plain).ok_or_else(|| wrong("it is not an integer".into()))?;
@@ -46,10 +52,23 @@ pub(super) fn read(
                 Err(wrong("it is out of range".into()))
             }
         }
+        Scalar::Ipv4 => text
+            .parse()
+            .map(|address: Ipv4Addr| Value::Address(IpAddr::V4(address)))
+            .map_err(|_| wrong("it is not an IPv4 address".into())),
+        Scalar::Ipv6 => text
+            .parse()
+            .map(|address: Ipv6Addr| Value::Address(IpAddr::V6(address)))
+            .map_err(|_| wrong("it is not an IPv6 address".into())),
+        Scalar::Ipv6Prefix => match text.parse::<Ipv6Net>() {
+            Ok(network) if network.prefix_len() <= 64 => Ok(Value::Ipv6Prefix(network.trunc())),
+            Ok(_) => Err(wrong("it leaves fewer than 64 bits for nodes".into())),
+            Err(_) => Err(wrong("it is not an IPv6 address with a prefix length".into())),
+        },
         Scalar::Secret => secret(text).map(Value::Secret),
         Scalar::Text if text.is_empty() => Err(wrong("it is empty".into())),
         Scalar::Text => Ok(Value::Text(text.to_owned())),
-        Scalar::Timing { min, max } => {
+        Scalar::Timing { min, max, or_zero } => {
             let window = timing::read(text, plain, random).map_err(|reason| {
                 Wrong::new(
                     reason,
@@ -59,7 +78,7 @@ pub(super) fn read(
                     ),
                 )
             })?;
-            if (*min..=*max).contains(&window.seconds) {
+            if (*min..=*max).contains(&window.seconds) || (*or_zero && window.seconds == 0.0) {
                 Ok(Value::Timing(window))
             } else {
                 Err(wrong("it is out of range".into()))
@@ -75,6 +94,12 @@ pub(super) fn read(
             "1.1" | "1.10" => Ok(Value::Version),
             _ => Err(Wrong::new("it is an unknown version", "give 1.1")),
         },
+        Scalar::WireGuardKey => base64_simd::STANDARD
+            .decode_to_vec(text)
+            .ok()
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(Value::WireGuardKey)
+            .ok_or_else(|| Wrong::new("it is not a public key of WireGuard", "give what `wg pubkey` prints")),
     }
 }
 
@@ -106,6 +131,14 @@ fn integer(text: &str, plain: bool) -> Option<i64> {
         (plain && number.is_finite() && number.abs() < 1e15 && text.contains('.')).then_some(number.trunc() as i64)
     };
     whole(text).or_else(fraction)
+}
+
+/// An address that means the same to every node: no zone (`%eth0`), no wildcard, no group.
+fn endpoint(text: &str) -> Option<SocketAddr> {
+    let endpoint: SocketAddr = text.parse().ok()?;
+    let is_one_host = !endpoint.ip().is_unspecified() && !endpoint.ip().is_multicast();
+    let has_zone = matches!(endpoint, SocketAddr::V6(v6) if v6.scope_id() != 0);
+    (is_one_host && !has_zone && endpoint.port() != 0).then_some(endpoint)
 }
 
 fn existing(path: &Path) -> Result<(), Wrong> {

@@ -37,21 +37,31 @@ pub(super) enum Scalar {
     Choice(&'static [(&'static str, &'static str)]),
     /// IPv4 address with prefix.
     Cidr,
+    /// UDP address other nodes send to.
+    Endpoint,
     /// An existing file.
     File,
     Integer {
         min: i64,
         max: i64,
     },
+    Ipv4,
+    Ipv6,
+    /// IPv6 network that leaves 64 bits or more.
+    Ipv6Prefix,
     Secret,
     Text,
-    /// Seconds; a default of 0 is allowed below `min`.
+    /// Seconds.
     Timing {
         min: f64,
         max: f64,
+        /// Whether 0 is allowed, below `min`.
+        or_zero: bool,
     },
     Url,
     Version,
+    /// Public key of WireGuard.
+    WireGuardKey,
 }
 
 /// Whether it must stand there.
@@ -85,14 +95,20 @@ impl Scalar {
             Self::Bool => "true or false".into(),
             Self::Choice(choices) => choices.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", "),
             Self::Cidr => "IPv4 address/prefix".into(),
+            Self::Endpoint => "IP:port, IPv6 in brackets".into(),
             Self::File => "path of a file".into(),
             Self::Integer { min, max: i64::MAX } => format!("integer from {min}"),
             Self::Integer { min, max } => format!("integer from {min} to {max}"),
+            Self::Ipv4 => "IPv4 address".into(),
+            Self::Ipv6 => "IPv6 address".into(),
+            Self::Ipv6Prefix => "IPv6 address/prefix of at most 64".into(),
             Self::Secret => "text of 32 or more characters".into(),
             Self::Text => "text".into(),
-            Self::Timing { min, max } => format!("duration from {min} s to {max} s"),
+            Self::Timing { min, max, or_zero: false } => format!("duration from {min} s to {max} s"),
+            Self::Timing { min, max, or_zero: true } => format!("0, or duration from {min} s to {max} s"),
             Self::Url => "https URL".into(),
             Self::Version => "1.1".into(),
+            Self::WireGuardKey => "32 bytes in base64".into(),
         }
     }
 }

@@ -6,14 +6,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::{ControlUrl, Window};
 
-const SECRET: &str = "bih0ohBoh4quib4apiehang6ohcahh9yo7eiw9ha";
+pub(super) const SECRET: &str = "bih0ohBoh4quib4apiehang6ohcahh9yo7eiw9ha";
 
-fn read(text: &str) -> Result<Parsed, Problems> {
+pub(super) fn read(text: &str) -> Result<Parsed, Problems> {
     parse(text, &mut ParseOptions { base_dir: Path::new(env!("CARGO_MANIFEST_DIR")), random: &mut || 0.5 })
 }
 
 /// A file that is valid, and valid for the original.
-fn valid() -> String {
+pub(super) fn valid() -> String {
     format!(
         "tun_mesh:
   config_version: 1.1

@@ -1,7 +1,10 @@
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use ipnet::Ipv6Net;
 
 use crate::{ControlUrl, Ipv4Cidr, Secret, Window};
 
@@ -28,7 +31,7 @@ macro_rules! groups {
 }
 
 groups! {
-    Auth { previous_secrets: Vec<Secret>, pub_key_size: u32, secret: Secret, }
+    Auth { address_certificates: bool, previous_secrets: Vec<Secret>, pub_key_size: u32, secret: Secret, }
     AuthTiming { early_validity_window: Window, session_max_age: Duration, validity_window: Window, }
     BootstrapGroup { bootstrap_node_urls: Vec<ControlUrl>, bootstrap_retries: Retries, }
     Clustering {
@@ -38,12 +41,23 @@ groups! {
         reload_config_on_bootstrap: bool,
     }
     ControlApi { listen_address: IpAddr, listen_port: u16, max_batch_size: usize, ssl: Ssl, }
+    #[derive(PartialEq, Eq)]
+    DataPlane {
+        advertise_endpoints: Vec<SocketAddr>,
+        keepalive: Option<Duration>,
+        listen_port: u16,
+        paths: Paths,
+        suite: SuiteChoice,
+        workers: Option<NonZeroUsize>,
+    }
     Ipv4 {
         enable_broadcast: bool,
         extra_addresses: Vec<Ipv4Cidr>,
         network_cidr: Ipv4Cidr,
         node_address_cidr: Ipv4Cidr,
     }
+    #[derive(Copy, PartialEq, Eq)]
+    Ipv6 { network: Ipv6Net, address: Ipv6Addr, }
     Logging { format: LogFormat, level: LogLevel, }
     Monitoring {
         enable_node_packet_metrics: bool,
@@ -53,11 +67,14 @@ groups! {
     }
     Networking {
         clamp_mss: bool,
+        data_plane: DataPlane,
         ipv4: Ipv4,
+        ipv6: Option<Ipv6>,
         mtu: u16,
         routes: Vec<Ipv4Cidr>,
         tun_device_id: String,
         tun_source: TunSource,
+        wireguard_peers: BTreeMap<String, WireGuardPeer>,
     }
     NetworkTiming { local: PacketTiming, mesh: PacketTiming, }
     PacketTiming { packet_expiration: Duration, }
@@ -78,6 +95,8 @@ groups! {
         registrations: RegistrationTiming,
         request_timeout: Duration,
     }
+    #[derive(PartialEq, Eq)]
+    WireGuardPeer { address: Ipv4Addr, public_key: Option<[u8; 32]>, }
 }
 
 /// How log lines look.
@@ -111,6 +130,17 @@ pub enum MonitoringMethod {
     Prometheus,
 }
 
+/// Ways of carrying packets between nodes that are in use; at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// IP packets over the TLS port (RFC 9484).
+    pub stream: bool,
+    /// Sealed datagrams.
+    pub udp: bool,
+    /// Requests of the original protocol.
+    pub v0: bool,
+}
+
 /// How often a bootstrap group is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retries {
@@ -118,6 +148,17 @@ pub enum Retries {
     Forever,
     /// So many times after the first.
     Times(u32),
+}
+
+/// Cipher of sealed datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SuiteChoice {
+    /// AES-256-GCM.
+    AesGcm,
+    /// AES-256-GCM where both ends have AES instructions, else ChaCha20-Poly1305.
+    Auto,
+    /// ChaCha20-Poly1305.
+    ChaChaPoly,
 }
 
 /// Where the TUN device comes from.

@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+
+use ipnet::Ipv6Net;
 
 use crate::{ControlUrl, Ipv4Cidr, Secret, Window};
 
@@ -11,10 +13,12 @@ pub(super) enum Value {
     Bool(bool),
     Choice(&'static str),
     Cidr(Ipv4Cidr),
+    Endpoint(SocketAddr),
     File(PathBuf),
     /// A group is there; its keys have values of their own.
     Group,
     Integer(i64),
+    Ipv6Prefix(Ipv6Net),
     Labels(BTreeMap<String, String>),
     List(Vec<Self>),
     /// Names of the groups a user named.
@@ -24,6 +28,7 @@ pub(super) enum Value {
     Timing(Window),
     Url(ControlUrl),
     Version,
+    WireGuardKey([u8; 32]),
 }
 
 /// Validated values with the line they stand on, by their path below the root (`control_api/ssl/cert_file_path`).
@@ -64,16 +69,20 @@ impl Values {
         cidr, Cidr, Ipv4Cidr;
         file, File, PathBuf;
         integer, Integer, i64;
+        ipv6_prefix, Ipv6Prefix, Ipv6Net;
         labels, Labels, BTreeMap<String, String>;
         names, Names, Vec<String>;
         secret, Secret, Secret;
         text, Text, String;
         timing, Timing, Window;
         url, Url, ControlUrl;
+        wireguard_key, WireGuardKey, [u8; 32];
     }
 
     list_readers! {
+        choices, Choice, &'static str;
         cidrs, Cidr, Ipv4Cidr;
+        endpoints, Endpoint, SocketAddr;
         secrets, Secret, Secret;
         urls, Url, ControlUrl;
     }

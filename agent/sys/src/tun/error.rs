@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use nix::errno::Errno;
 
 use crate::links::LinkError;
@@ -88,7 +88,7 @@ pub enum TunError {
     #[error("{destination} is routed already on this host; the mesh would take it over")]
     RouteTaken {
         /// Network that is routed.
-        destination: Ipv4Net,
+        destination: IpNet,
     },
     /// The socket could not be made, bound, or used.
     #[error("failed to use socket {socket}")]
@@ -115,8 +115,8 @@ pub enum NotUsable {
     /// A layer-2 device.
     #[error("it is a TAP, not a TUN")]
     Tap,
-    /// Made with `IFF_VNET_HDR`.
-    #[error("its packets begin with a virtio header (made with IFF_VNET_HDR)")]
+    /// Made with `IFF_VNET_HDR`, and the kernel refuses the length of the header this crate reads.
+    #[error("its packets begin with a virtio header of another length than 10 bytes")]
     VirtioHeader,
 }
 

@@ -1,7 +1,7 @@
 //! The ioctls of TUN devices.
 #![expect(unsafe_code, reason = "no kept crate wraps the TUN ioctls")]
 
-use std::ffi::{CStr, c_int, c_short};
+use std::ffi::{CStr, c_int, c_short, c_uint, c_ulong};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
@@ -30,7 +30,29 @@ pub(super) fn identify(fd: BorrowedFd<'_>) -> Result<(String, c_int), Errno> {
 /// Lets only processes of user `uid` (or those with `CAP_NET_ADMIN`) attach to the device later.
 pub(super) fn set_owner(fd: BorrowedFd<'_>, uid: u32) -> Result<(), Errno> {
     // SAFETY: TUNSETOWNER takes its argument by value.
-    Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETOWNER, libc::c_ulong::from(uid)) })?;
+    Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETOWNER, c_ulong::from(uid)) })?;
+    Ok(())
+}
+
+/// Has the kernel hand over packets with the `TUN_F_*` of `bits` left undone, and none other.
+pub(super) fn set_offload(fd: BorrowedFd<'_>, bits: c_uint) -> Result<(), Errno> {
+    // SAFETY: TUNSETOFFLOAD takes its argument by value.
+    Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETOFFLOAD, c_ulong::from(bits)) })?;
+    Ok(())
+}
+
+/// Bytes of the virtio header of the device, whether or not it uses one.
+pub(super) fn header_len(fd: BorrowedFd<'_>) -> Result<c_int, Errno> {
+    let mut len: c_int = 0;
+    // SAFETY: the pointer is to a whole int, alive and ours alone for the call.
+    Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNGETVNETHDRSZ, &raw mut len) })?;
+    Ok(len)
+}
+
+/// Sets that number of bytes.
+pub(super) fn set_header_len(fd: BorrowedFd<'_>, len: c_int) -> Result<(), Errno> {
+    // SAFETY: the pointer is to a whole int, alive for the call, which only reads it.
+    Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const len) })?;
     Ok(())
 }
 

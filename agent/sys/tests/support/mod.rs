@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -127,6 +127,22 @@ pub(crate) fn raw_device(name: &str, flags: libc::c_int) -> OwnedFd {
     let outcome = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
     assert_eq!(outcome, 0, "{}", io::Error::last_os_error());
     file.into()
+}
+
+/// Makes the virtio header of a device `len` bytes long.
+pub(crate) fn set_header_len(device: &OwnedFd, len: libc::c_int) {
+    // SAFETY: the pointer is to a whole int, alive for the call.
+    let outcome = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const len) };
+    assert_eq!(outcome, 0, "{}", io::Error::last_os_error());
+}
+
+/// Bytes of the virtio header of a device.
+pub(crate) fn header_len(device: BorrowedFd<'_>) -> libc::c_int {
+    let mut len = 0;
+    // SAFETY: the pointer is to a whole int, alive and ours alone for the call.
+    let outcome = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNGETVNETHDRSZ, &raw mut len) };
+    assert_eq!(outcome, 0, "{}", io::Error::last_os_error());
+    len
 }
 
 /// Runs `work` in a thread that is user and group `id`; the other threads stay who they are.

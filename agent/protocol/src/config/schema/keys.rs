@@ -14,11 +14,16 @@ const fn group(name: &'static str, keys: &'static [Key], need: Need, short: &'st
     Key { name, kind: Kind::Group(keys), need, ours: false, short, long }
 }
 
+const fn our_group(name: &'static str, kind: Kind, need: Need, short: &'static str, long: &'static str) -> Key {
+    Key { name, kind, need, ours: true, short, long }
+}
+
 const fn timing(name: &'static str, default: &'static str, short: &'static str, long: &'static str) -> Key {
     Key { name, kind: TIMING, need: Need::Default(default), ours: false, short, long }
 }
 
-const TIMING: Kind = Kind::One(Scalar::Timing { min: 0.5, max: 3600.0 });
+const TIMING: Kind = Kind::One(Scalar::Timing { min: 0.5, max: 3600.0, or_zero: false });
+const TIMING_OR_ZERO: Kind = Kind::One(Scalar::Timing { min: 0.5, max: 3600.0, or_zero: true });
 const ANY_UINT: Kind = Kind::One(Scalar::Integer { min: 0, max: u32::MAX as i64 });
 
 /// Everything under `tun_mesh`.
@@ -75,6 +80,13 @@ const BOOTSTRAP_GROUP: &[Key] = &[
 ];
 
 const AUTH: &[Key] = &[
+    ours(
+        "address_certificates",
+        Kind::One(Scalar::Bool),
+        Need::Default("false"),
+        "Refuse members whose certificate does not name their address (IP SAN)",
+        "Each node then needs a certificate of its own, with its mesh addresses as IP subject alternative names, signed by ca_file_path.",
+    ),
     ours(
         "previous_secrets",
         Kind::List(Scalar::Secret),
@@ -209,9 +221,9 @@ const NETWORKING: &[Key] = &[
     ours(
         "mtu",
         Kind::One(Scalar::Integer { min: 576, max: 9000 }),
-        Need::Default("1500"),
+        Need::Default("1420"),
         "Largest packet inside the mesh, in bytes",
-        "The original takes packets up to about 1,980 bytes.",
+        "The default leaves room for the outermost 80 bytes of a sealed datagram in 1,500. IPv6 needs 1280 or more.\nThe original takes packets up to about 1,980 bytes.",
     ),
     ours(
         "routes",
@@ -227,15 +239,23 @@ const NETWORKING: &[Key] = &[
         "Name of the TUN device",
         "At most 15 characters.",
     ),
-    Key {
-        name: "tun_handover",
-        kind: Kind::Group(TUN_HANDOVER),
-        need: Need::Absent,
-        ours: true,
-        short: "Take a device that another process made, instead of making one",
-        long: "The agent then needs no right at all. Address, MTU and routes are the other process's business.",
-    },
+    our_group(
+        "tun_handover",
+        Kind::Group(TUN_HANDOVER),
+        Need::Absent,
+        "Take a device that another process made, instead of making one",
+        "The agent then needs no right at all. Address, MTU and routes are the other process's business.",
+    ),
+    our_group("data_plane", Kind::Group(DATA_PLANE), Need::Absent, "How packets travel between nodes", ""),
     group("ipv4", IPV4, Need::Required, "IPv4 inside the mesh", ""),
+    our_group("ipv6", Kind::Group(IPV6), Need::Absent, "IPv6 inside the mesh", ""),
+    our_group(
+        "wireguard_peers",
+        Kind::Groups(WIREGUARD_PEER),
+        Need::Default("{}"),
+        "Devices that join through this node with a WireGuard client",
+        "By a name of your choice: at most 32 letters, digits, - and _.",
+    ),
 ];
 
 const TUN_HANDOVER: &[Key] = &[
@@ -252,6 +272,59 @@ const TUN_HANDOVER: &[Key] = &[
         Need::Absent,
         "Unix socket of the process that hands the device over",
         "A path, or an abstract name after @.",
+    ),
+];
+
+const DATA_PLANE: &[Key] = &[
+    ours(
+        "advertise_endpoints",
+        Kind::List(Scalar::Endpoint),
+        Need::Default("[]"),
+        "UDP addresses at which other nodes reach this node",
+        "By default the host of control_api_advertise_url with listen_port.",
+    ),
+    ours(
+        "keepalive",
+        TIMING_OR_ZERO,
+        Need::Default("0"),
+        "Send something to every peer this often, so that a NAT in front of this node keeps its mapping",
+        "20 to 25 s behind a NAT; 0 for nothing.",
+    ),
+    ours(
+        "listen_port",
+        Kind::One(Scalar::Integer { min: 0, max: 65535 }),
+        Need::Default("0"),
+        "UDP port to listen at",
+        "0 for the number of control_api/listen_port.",
+    ),
+    ours(
+        "paths",
+        Kind::List(Scalar::Choice(&[
+            ("udp", "Sealed datagrams"),
+            ("stream", "IP packets over the TLS port (RFC 9484), where UDP is blocked"),
+            ("v0", "Requests of the original protocol"),
+        ])),
+        Need::Default("[udp, stream, v0]"),
+        "Ways of carrying packets that this node uses and takes",
+        "",
+    ),
+    ours(
+        "suite",
+        Kind::One(Scalar::Choice(&[
+            ("auto", "AES-256-GCM where both ends have AES instructions, else ChaCha20-Poly1305"),
+            ("aesgcm", "AES-256-GCM"),
+            ("chachapoly", "ChaCha20-Poly1305"),
+        ])),
+        Need::Default("auto"),
+        "Cipher of sealed datagrams",
+        "",
+    ),
+    ours(
+        "workers",
+        Kind::One(Scalar::Integer { min: 0, max: 64 }),
+        Need::Default("0"),
+        "Threads that carry packets",
+        "0 for one per processor, at most 4.",
     ),
 ];
 
@@ -283,6 +356,41 @@ const IPV4: &[Key] = &[
         Need::Required,
         "This node's address, with the prefix of its subnet",
         "Unique in the mesh and within network_cidr. Nodes in one subnet use the timing of `local`, others that of `mesh`.",
+    ),
+];
+
+const IPV6: &[Key] = &[
+    ours("enabled", Kind::One(Scalar::Bool), Need::Default("true"), "Whether the mesh carries IPv6", ""),
+    ours(
+        "network_cidr",
+        Kind::One(Scalar::Ipv6Prefix),
+        Need::Absent,
+        "The whole IPv6 network of the mesh",
+        "The same on every node. If absent, a unique local /64 (RFC 4193) made from network_cidr of ipv4, so the same everywhere.",
+    ),
+    ours(
+        "node_address",
+        Kind::One(Scalar::Ipv6),
+        Need::Absent,
+        "This node's IPv6 address",
+        "Unique in the mesh and within network_cidr. If absent, that prefix with the node's IPv4 address in the last 32 bits.",
+    ),
+];
+
+const WIREGUARD_PEER: &[Key] = &[
+    ours(
+        "address",
+        Kind::One(Scalar::Ipv4),
+        Need::Required,
+        "IPv4 address of the device",
+        "Unique in the mesh and within network_cidr of ipv4.",
+    ),
+    ours(
+        "public_key",
+        Kind::One(Scalar::WireGuardKey),
+        Need::Absent,
+        "Its public key, as `wg pubkey` prints it",
+        "If absent, the key pair is made from the cluster secret, so that `tunmesh export wg` can print the private key.",
     ),
 ];
 
@@ -357,7 +465,7 @@ const NETWORK_TIMING: &[Key] = &[
 
 const PACKET_TIMING: &[Key] = &[key(
     "packet_expiration",
-    Kind::One(Scalar::Timing { min: 0.01, max: 3600.0 }),
+    Kind::One(Scalar::Timing { min: 0.01, max: 3600.0, or_zero: false }),
     Need::Default("0.1"),
     "Age at which a packet is no longer sent",
     "Below 0.2 s, after which TCP sends again.",
@@ -376,9 +484,10 @@ const REGISTRATION_TIMING: &[Key] = &[
         "How often the original looks after its members",
         "Here the longest wait between tries at a member that does not answer.",
     ),
-    timing(
+    key(
         "startup_grace",
-        "0",
+        TIMING_OR_ZERO,
+        Need::Default("0"),
         "How long after start /health is good without members",
         "So that the first nodes of a mesh come into service.",
     ),

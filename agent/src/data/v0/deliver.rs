@@ -1,7 +1,7 @@
 use tunmesh_mesh::DropReason;
 use tunmesh_protocol::{PacketError, PacketRef};
 
-use super::device::Device;
+use crate::data::Device;
 use crate::peers::Peer;
 use crate::shared::{Forwarding, Shared};
 
@@ -18,7 +18,7 @@ impl Delivery<'_> {
     pub(crate) fn packet(&self, packet: &PacketRef<'_>) {
         self.shared.counters.remote_rx.add(packet.data.len());
         self.peer.counters.rx.add(packet.data.len());
-        let header = match self.forwarding.routes.inbound(&self.peer.id, packet.ethertype, packet.data) {
+        let header = match self.forwarding.routes.inbound_v0(&self.peer.id, packet.ethertype, packet.data) {
             Ok(header) => header,
             Err(reason) => return self.drop(reason),
         };
