@@ -48,7 +48,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin", required=True, help="the agent, target/release/tunmesh")
-    parser.add_argument("--only", type=names, default=list(contenders.CONTENDERS), metavar="A,B", help=f"of {', '.join(contenders.CONTENDERS)}")
+    parser.add_argument("--only", type=names, default=list(contenders.CONTENDERS), metavar="A,B", help=f"some, or '' for none, of {', '.join(contenders.CONTENDERS)}")
     parser.add_argument("--ceiling", metavar="SOURCE.rs", help="prototype program that shows what the machine allows at best")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=5, help="of each throughput measurement")
@@ -58,13 +58,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="exit 1 if a target that was measured is missed")
     parser.add_argument("--json", metavar="FILE", help="write every run there")
     options = parser.parse_args()
+    for file in filter(None, (options.bin, options.impaired)):
+        if not os.access(file, os.X_OK):
+            parser.error(f"no program {file}")
     if options.quick:
         options.rounds, options.seconds = 1, 1
     return options
 
 
 def names(text: str) -> list[str]:
-    chosen = text.split(",")
+    chosen = [name for name in text.split(",") if name]
     if unknown := [name for name in chosen if name not in contenders.CONTENDERS]:
         raise argparse.ArgumentTypeError(f"no contender {unknown[0]!r}")
     return chosen
@@ -105,6 +108,7 @@ def measure(pairs: dict[str, contenders.Pair], options: argparse.Namespace) -> d
                     runs[key][name].append(one.take(pair, options.seconds))
                 except (*measures.FAILURES, NotInTime) as error:
                     failures.append(f"{name}, {one.title}: {error!r}")
+        failures += [f"{name}, after round {turn + 1}: {stray}" for name, pair in pairs.items() if (stray := pair.strayed())]
         print(f"bench: round {turn + 1} of {options.rounds} done", file=sys.stderr)
     return {
         "rounds": options.rounds,
@@ -133,7 +137,8 @@ def print_report(document: dict, chosen: list[str]) -> None:
     here = document["machine"]
     print(f"{here['processors']} processors ({here['model']}), kernel {here['kernel']}; medians of {document['rounds']} rounds of {document['seconds']} s;", end=" ")
     print(f"processors idle before the rounds: {', '.join(f'{share:.0%}' for share in document['idle_cpu_before_rounds'])}\n")
-    print(report.tables(document["medians"], document["memory_mb"], chosen))
+    if chosen:
+        print(report.tables(document["medians"], document["memory_mb"], chosen))
     if document["impaired"]:
         print(f"\n{report.impaired_table(document['impaired'], list(impaired.IMPAIRMENTS))}")
     if document["micro"]:
@@ -142,7 +147,7 @@ def print_report(document: dict, chosen: list[str]) -> None:
     for name, reason in document["skipped"].items():
         print(f"\n{name} left out: {reason}")
     for failure in document["failures"]:
-        print(f"\nnot measured: {failure}")
+        print(f"\nto note: {failure}")
 
 
 main()

@@ -2,7 +2,7 @@
 # Installs what tests and benchmarks call from outside the workspace, if it is missing. Debian and Ubuntu only; elsewhere it names what is missing.
 set -euo pipefail
 
-declare -A package=([ip]=iproute2 [iperf3]=iperf3 [nft]=nftables [openssl]=openssl [ping]=iputils-ping [python3]=python3)
+declare -A package=([ip]=iproute2 [iperf3]=iperf3 [nft]=nftables [openssl]=openssl [ping]=iputils-ping [python3]=python3 [wg]=wireguard-tools [wireguard-go]=wireguard-go)
 PATH=$PATH:/usr/sbin:/sbin
 missing=()
 for tool in "${!package[@]}"; do

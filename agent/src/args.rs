@@ -15,6 +15,18 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Find out what is wrong: file, certificates, running node, peers, network; exit status 1 if anything does not work
+    Check {
+        /// Configuration file
+        #[arg(long, short, env = "TUNMESH_CONFIG_PATH", default_value = "/etc/tunmesh/config.yaml")]
+        config: PathBuf,
+        /// TUN device of the node, if it is not the one of the file
+        #[arg(long)]
+        device: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the completion script of a shell
     Completions {
         /// Which shell
@@ -47,6 +59,11 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 3)]
         seconds: u64,
     },
+    /// Print what other software needs to be a member through a node
+    Export {
+        #[command(subcommand)]
+        command: ExportCommand,
+    },
     /// Run a node
     Run {
         /// Configuration file
@@ -78,4 +95,20 @@ pub(crate) enum ConfigCommand {
     },
     /// Print a commented example with every key
     Example,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExportCommand {
+    /// Print the file of a WireGuard client, with its secrets
+    Wg {
+        /// Configuration file of the node that serves the device
+        #[arg(long, short, env = "TUNMESH_CONFIG_PATH", default_value = "/etc/tunmesh/config.yaml")]
+        config: PathBuf,
+        /// Name of the device in networking.wireguard_peers
+        #[arg(long)]
+        name: String,
+        /// Print a QR code for the camera of a phone
+        #[arg(long)]
+        qr: bool,
+    },
 }

@@ -3,5 +3,5 @@
 mod channel;
 mod exchange;
 
-pub(crate) use channel::{Channel, connect};
-pub(crate) use exchange::{Exchange, ExchangeError, FailureKind, PIPELINING, takes_pipelining};
+pub(crate) use channel::{Channel, RequestError, connect, prove_member};
+pub(crate) use exchange::{Exchange, ExchangeError, FailureKind, Features, PIPELINING};

@@ -1,6 +1,8 @@
 //! Every command but `run`, which has a room of its own.
 
+mod check;
 mod demo;
+mod export;
 mod status;
 
 use std::io::{self, Write};
@@ -8,12 +10,13 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 
-use crate::args::{Args, Command, ConfigCommand};
+use crate::args::{Args, Command, ConfigCommand, ExportCommand};
 use crate::{run, settings};
 
 /// Does what the command line says.
 pub(crate) fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
+        Command::Check { config, device, json } => return check::run(&config, device.as_deref(), json),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "tunmesh", &mut io::stdout());
         }
@@ -27,6 +30,7 @@ pub(crate) fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
         Command::Config { command: ConfigCommand::Example } => print(&tunmesh_protocol::config::example())?,
         Command::Demo { json, keep, seconds } => return demo::run(&demo::Options { json, keep, seconds }),
         Command::DemoStage { json, keep, seconds } => demo::stage(&demo::Options { json, keep, seconds })?,
+        Command::Export { command: ExportCommand::Wg { config, name, qr } } => export::wg(&config, &name, qr)?,
         Command::Run { config } => run::run(&config)?,
         Command::Status { device, json, watch } => status::show(&device, json, watch)?,
         Command::Version => print(&format!("tunmesh {}\n", env!("CARGO_PKG_VERSION")))?,

@@ -50,7 +50,7 @@ pub(crate) struct Counters {
 #[derive(Default)]
 pub(crate) struct PeerCounters {
     pub(crate) drops: Drops,
-    /// Time from the sender's stamp to our TUN device.
+    /// Time from the sender's stamp to our TUN device; for sealed datagrams, half of a ping's round trip.
     pub(crate) latency: Histogram,
     pub(crate) rx: Traffic,
     pub(crate) tx: Traffic,

@@ -18,5 +18,6 @@ pub(crate) use control::{Control, ControlKind};
 pub(crate) use device::Device;
 pub(crate) use link::{Inbound, Link};
 pub(crate) use socket::Socket;
+pub(crate) use transmit::complete;
 pub(crate) use v0::{Delivery, Queue, QueuedPacket, run_lane};
 pub(crate) use worker::{Notice, Notices, start};

@@ -2,11 +2,13 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod check;
 mod client;
 mod commands;
 mod counters;
 mod data;
 mod health;
+mod incidents;
 mod keys;
 mod logging;
 mod metrics;
@@ -18,7 +20,9 @@ mod server;
 mod settings;
 mod shared;
 mod status;
+mod stream;
 mod tls;
+mod wireguard;
 
 use std::process::ExitCode;
 

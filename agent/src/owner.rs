@@ -1,6 +1,8 @@
 //! The one task that owns the mesh core: it feeds it requests, results and the time, and carries out what it asks for.
 
 mod data_plane;
+mod devices;
+mod groups;
 mod record;
 mod tasks;
 
@@ -12,37 +14,42 @@ use std::time::Instant;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tunmesh_mesh::{Action, Departure, Event, Node, Refusal};
-use tunmesh_protocol::{Member, NodeId};
+use tunmesh_protocol::{Member, NodeId, Registration};
 
 pub(crate) use self::data_plane::DataPlane;
-pub(crate) use self::record::draft;
+pub(crate) use self::record::{addresses, draft};
+use self::groups::Groups;
 use self::tasks::{Outcome, meet, open_session, register};
-use crate::client::PIPELINING;
-use crate::data::{Notice, run_lane};
+use crate::client::Features;
+use crate::data::{Device, Notice, run_lane};
 use crate::peers::Peer;
 use crate::requests::{KnownMember, Report, Request, Requests};
 use crate::shared::{Forwarding, Shared};
+use crate::stream::run_stream;
 
 /// Runs the owner until every handle is gone. `reload` is told when the core wants the file read again.
 pub(crate) async fn run(
     shared: Arc<Shared>,
     node: Node,
     data_plane: DataPlane,
+    device: Arc<Device>,
     mut requests: Requests,
     mut notices: mpsc::Receiver<Notice>,
     reload: Arc<Notify>,
 ) {
-    let mut owner = Owner { node, shared, data_plane, peers: BTreeMap::new(), tasks: JoinSet::new(), reload };
+    let groups = Groups::new(Instant::now());
+    let mut owner = Owner { node, shared, data_plane, device, groups, peers: BTreeMap::new(), tasks: JoinSet::new(), reload };
+    owner.publish();
     loop {
         owner.carry_out();
-        let due = [owner.node.poll_timeout(), owner.data_plane.poll_timeout()].into_iter().flatten().min();
+        let due = [owner.node.poll_timeout(), owner.data_plane.poll_timeout(), Some(owner.groups.poll_timeout())].into_iter().flatten().min();
         let due = due.map(tokio::time::Instant::from_std);
         tokio::select! {
             request = requests.0.recv() => match request {
                 Some(request) => owner.handle(request),
                 None => return,
             },
-            Some(notice) = notices.recv() => owner.data_plane.handle(notice, Instant::now()),
+            Some(notice) = notices.recv() => owner.notice(notice),
             Some(outcome) = owner.tasks.join_next() => match outcome {
                 Ok(outcome) => owner.conclude(outcome),
                 Err(error) => tracing::error!(%error, "a control task failed"),
@@ -51,6 +58,7 @@ pub(crate) async fn run(
                 let now = Instant::now();
                 owner.node.handle_timeout(now);
                 owner.data_plane.handle_timeout(now);
+                owner.ask_for_groups(now);
             }
         }
     }
@@ -60,7 +68,10 @@ struct Owner {
     node: Node,
     shared: Arc<Shared>,
     data_plane: DataPlane,
-    peers: BTreeMap<NodeId, (Arc<Peer>, AbortHandle)>,
+    device: Arc<Device>,
+    groups: Groups,
+    /// Members, each with its lane and its stream.
+    peers: BTreeMap<NodeId, (Arc<Peer>, [AbortHandle; 2])>,
     tasks: JoinSet<Outcome>,
     reload: Arc<Notify>,
 }
@@ -86,6 +97,36 @@ impl Owner {
         }
     }
 
+    fn notice(&mut self, notice: Notice) {
+        let now = Instant::now();
+        match notice {
+            Notice::Snooped(packet) => {
+                if self.groups.handle_report(&packet, now) {
+                    self.want_groups(now);
+                }
+            }
+            notice => self.data_plane.handle(notice, now),
+        }
+    }
+
+    /// Has the kernel say which multicast groups applications want, now and then.
+    fn ask_for_groups(&mut self, now: Instant) {
+        let (queries, changed) = self.groups.handle_timeout(now);
+        for query in queries.into_iter().flatten() {
+            if let Err(error) = self.device.write(&query) {
+                tracing::debug!(%error, "the device took no multicast query");
+            }
+        }
+        if changed {
+            self.want_groups(now);
+        }
+    }
+
+    fn want_groups(&mut self, now: Instant) {
+        self.node.set_joined(self.groups.wanted());
+        self.data_plane.want(self.groups.wanted(), now);
+    }
+
     fn apply(&mut self, event: Event, now: Instant) -> bool {
         match event {
             Event::ConfigReloadDue => {
@@ -106,8 +147,8 @@ impl Owner {
                     Departure::Stale => "not heard of for too long",
                 };
                 tracing::info!(peer = %member.id, reason, "member left");
-                if let Some((_, lane)) = self.peers.remove(&member.id) {
-                    lane.abort();
+                if let Some((_, senders)) = self.peers.remove(&member.id) {
+                    senders.iter().for_each(AbortHandle::abort);
                 }
                 self.data_plane.dismiss(&member.id);
                 self.data_plane.offer_waiting(&mut self.node, now);
@@ -120,9 +161,11 @@ impl Owner {
     fn admit(&mut self, member: Member, now: Instant) {
         let peer = Arc::new(Peer::new(member));
         let lane = tokio::spawn(run_lane(Arc::clone(&self.shared), Arc::clone(&peer)));
+        let stream = tokio::spawn(run_stream(Arc::clone(&self.shared), Arc::clone(&peer)));
+        let senders = [lane.abort_handle(), stream.abort_handle()];
         self.data_plane.admit(Arc::clone(&peer), now);
-        if let Some((_, old)) = self.peers.insert(peer.id.clone(), (peer, lane.abort_handle())) {
-            old.abort();
+        if let Some((_, old)) = self.peers.insert(peer.id.clone(), (peer, senders)) {
+            old.iter().for_each(AbortHandle::abort);
         }
     }
 
@@ -133,7 +176,8 @@ impl Owner {
                 peer.update(view.member);
             }
         }
-        let peers = self.peers.iter().map(|(id, (peer, _))| (id.clone(), Arc::clone(peer))).collect();
+        let members = self.peers.values().map(|(peer, _)| peer);
+        let peers = members.chain(self.data_plane.devices()).map(|peer| (peer.id.clone(), Arc::clone(peer))).collect();
         self.shared.forwarding.send_replace(Arc::new(Forwarding { peers, routes: self.node.routes() }));
     }
 
@@ -162,11 +206,12 @@ impl Owner {
     fn handle(&mut self, request: Request) {
         let now = Instant::now();
         match request {
-            Request::Accept { registration, proof, takes_pipelining, reply } => {
+            Request::Accept { registration, proof, features, reply } => {
                 let outcome = self.node.accept(&registration, proof, now);
                 // The peer must exist before the answer leaves: the other side opens its session next.
                 self.carry_out();
-                self.note_pipelining(&registration.local.id, takes_pipelining);
+                self.note_features(&registration.local.id, features, now);
+                self.note_registration(&registration, outcome.as_ref().err(), now);
                 let _gone = reply.send(outcome.map(|()| self.node.answer(self.shared.clock.wall())));
             }
             Request::Note { id, reachable: true } => self.node.handle_reachable(&id),
@@ -185,14 +230,25 @@ impl Owner {
                     member: view.member.clone(),
                     near: view.near,
                     stamp: view.stamp,
+                    path: self.data_plane.report(&view.member.id),
                 });
-                let report = Report { health: self.node.health(now), members: members.collect() };
+                let report = Report {
+                    health: self.node.health(now),
+                    members: members.collect(),
+                    gossip: self.data_plane.gossip_report(),
+                    contests: self.data_plane.contests(&self.node),
+                };
                 let _gone = reply.send(report);
             }
             Request::Screen { registration, issuer, route, reply } => {
-                let _gone = reply.send(self.node.screen(&registration, issuer.as_ref(), route.as_ref()));
+                let outcome = self.node.screen(&registration, issuer.as_ref(), route.as_ref());
+                if let Err(refusal) = &outcome {
+                    self.shared.incidents.claim_refused(refusal, &registration.local, &self.shared.id, now);
+                }
+                let _gone = reply.send(outcome);
             }
             Request::SessionLost { id } => self.node.handle_session_lost(&id, now),
+            Request::StreamFailed { id } => self.data_plane.handle_stream_failed(&id, now),
         }
     }
 
@@ -203,16 +259,23 @@ impl Owner {
                 self.shared.meetings.fetch_sub(1, Relaxed);
                 let met =
                     self.node.handle_met(&url, result.as_ref().map(|met| &met.0).map_err(|failure| *failure), now);
-                note_refusal(met);
                 self.carry_out();
                 if let Ok((answer, implementation)) = result {
-                    let takes = implementation.as_ref().is_some_and(|other| other.offers(PIPELINING));
-                    self.note_pipelining(&answer.local.id, Some(takes));
+                    self.note_registration(&answer, met.as_ref().err(), now);
+                    if let Some(other) = &implementation {
+                        self.data_plane.note_version(&answer.local.id, other.version.clone());
+                    }
+                    self.note_features(&answer.local.id, Some(Features::of(implementation.as_ref())), now);
                     self.data_plane.join(implementation.map(|other| other.endpoints).as_deref().unwrap_or_default(), now);
                 }
+                note_refusal(met);
             }
             Outcome::Registered { id, result } => {
-                note_refusal(self.node.handle_registered(&id, result.as_ref().map_err(|failure| *failure), now));
+                let heard = self.node.handle_registered(&id, result.as_ref().map_err(|failure| *failure), now);
+                if let Ok(answer) = result {
+                    self.note_registration(&answer, heard.as_ref().err(), now);
+                }
+                note_refusal(heard);
             }
             Outcome::SessionOpened { id, opened } => {
                 if opened {
@@ -228,9 +291,21 @@ impl Owner {
         }
     }
 
-    fn note_pipelining(&self, id: &NodeId, takes_pipelining: Option<bool>) {
-        if let (Some((peer, _)), Some(takes)) = (self.peers.get(id), takes_pipelining) {
-            peer.takes_pipelining.store(takes, Relaxed);
+    /// Takes note of the clock of a node that registered or answered, and of its claim if that is refused.
+    fn note_registration(&mut self, registration: &Registration, refusal: Option<&Refusal>, now: Instant) {
+        match refusal {
+            Some(refusal) => {
+                self.shared.incidents.claim_refused(refusal, &registration.local, &self.shared.id, now);
+            }
+            None => self.data_plane.note_clock(&registration.local.id, registration.stamp),
+        }
+    }
+
+    fn note_features(&mut self, id: &NodeId, features: Option<Features>, now: Instant) {
+        if let (Some((peer, _)), Some(features)) = (self.peers.get(id), features) {
+            peer.takes_pipelining.store(features.pipelining, Relaxed);
+            self.data_plane.note_datagrams(id, features.datagrams);
+            self.data_plane.note_streams(id, features.streams, now);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the shell keeps per member beside the mesh core: sessions, connections, the queue of its lane, counters.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -12,6 +13,7 @@ use tunmesh_protocol::{ControlUrl, Member, NodeId, Token};
 use crate::client::Channel;
 use crate::counters::PeerCounters;
 use crate::data::{Link, Queue};
+use crate::stream::StreamQueue;
 
 /// One member as the tasks that talk to it share it. Made when it joins, dropped when it leaves.
 pub(crate) struct Peer {
@@ -25,12 +27,17 @@ pub(crate) struct Peer {
     /// Tokens this node made, the peer signs with the newest.
     inbound: ArcSwapOption<InboundSessions>,
     member: ArcSwap<Member>,
+    /// What the file calls it, if it is a WireGuard device of ours. Such a peer has no lane, and never a session of the
+    /// control protocol.
+    pub(crate) name: Option<String>,
     /// Session the peer made for us to sign with.
     pub(crate) outbound: ArcSwapOption<OutboundSession>,
     /// How packets reach the peer right now.
     pub(crate) link: Link,
     /// Packets waiting for the peer's lane.
     pub(crate) queue: Queue,
+    /// Packets waiting for the stream to the peer.
+    pub(crate) stream: StreamQueue,
     /// Whether the peer is of our kind and takes further requests on a connection before the first is answered.
     pub(crate) takes_pipelining: AtomicBool,
 }
@@ -55,19 +62,36 @@ pub(crate) struct InboundSession {
 }
 
 impl Peer {
+    /// A member.
     pub(crate) fn new(member: Member) -> Self {
+        Self::with(member, None, Way::V0)
+    }
+
+    /// A WireGuard device: a member through this node, so `member` has our URL.
+    pub(crate) fn device(name: String, member: Member) -> Self {
+        Self::with(member, Some(name), Way::Unknown)
+    }
+
+    fn with(member: Member, name: Option<String>, way: Way) -> Self {
         Self {
             id: member.id.clone(),
-            channel: Channel::default(),
+            channel: Channel::to_member(member.address.address()),
             counters: PeerCounters::default(),
             gate: Arc::default(),
             inbound: ArcSwapOption::empty(),
             member: ArcSwap::from_pointee(member),
             outbound: ArcSwapOption::empty(),
-            link: Link::new(Way::V0),
+            link: Link::new(way),
+            name,
             queue: Queue::default(),
+            stream: StreamQueue::default(),
             takes_pipelining: AtomicBool::new(false),
         }
+    }
+
+    /// Its IPv4 address in the mesh, which never changes.
+    pub(crate) fn address(&self) -> Ipv4Addr {
+        self.member.load().address.address()
     }
 
     /// Where the peer listens now.

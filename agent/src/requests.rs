@@ -1,10 +1,14 @@
 //! How other tasks reach the owner of the mesh core.
 
-use std::time::Instant;
+mod report;
 
 use tokio::sync::{mpsc, oneshot};
-use tunmesh_mesh::{Health, Proof, Refusal, Screening, Settings};
-use tunmesh_protocol::{Member, NodeId, Registration};
+use tunmesh_mesh::{Proof, Refusal, Screening, Settings};
+use tunmesh_protocol::{NodeId, Registration};
+
+use crate::client::Features;
+
+pub(crate) use self::report::{Contest, GossipReport, KnownMember, PathReport, Report};
 
 /// Asks the owner; every call waits its turn in a queue of [`QUEUE_LEN`] requests.
 #[derive(Clone)]
@@ -35,9 +39,9 @@ impl OwnerHandle {
         &self,
         registration: Registration,
         proof: Proof,
-        takes_pipelining: Option<bool>,
+        features: Option<Features>,
     ) -> Result<Result<Registration, Refusal>, Stopped> {
-        self.ask(|reply| Request::Accept { registration, proof, takes_pipelining, reply }).await
+        self.ask(|reply| Request::Accept { registration, proof, features, reply }).await
     }
 
     /// Members and health of this moment.
@@ -60,6 +64,11 @@ impl OwnerHandle {
         self.0.send(Request::SessionLost { id }).await.map_err(|_| Stopped)
     }
 
+    /// No stream to a member can be opened; waits for room in the queue, as its packets go nowhere until the owner knows.
+    pub(crate) async fn stream_failed(&self, id: NodeId) -> Result<(), Stopped> {
+        self.0.send(Request::StreamFailed { id }).await.map_err(|_| Stopped)
+    }
+
     /// Takes note how a packet request ended. Dropped when the queue is full: the next one says the same.
     pub(crate) fn note(&self, id: &NodeId, reachable: bool) {
         let _full = self.0.try_send(Request::Note { id: id.clone(), reachable });
@@ -77,29 +86,12 @@ impl OwnerHandle {
 #[error("the agent is stopping")]
 pub(crate) struct Stopped;
 
-/// What the owner knows, copied out.
-pub(crate) struct Report {
-    pub(crate) health: Health,
-    pub(crate) members: Vec<KnownMember>,
-}
-
-/// A member as it was known at that moment.
-pub(crate) struct KnownMember {
-    /// When it last registered or answered, by our clock.
-    pub(crate) last_seen: Instant,
-    pub(crate) member: Member,
-    /// Whether it is in our own subnet.
-    pub(crate) near: bool,
-    /// Its own clock at that time, in Unix seconds.
-    pub(crate) stamp: i64,
-}
-
 /// What a handle may ask.
 pub(crate) enum Request {
     Accept {
         registration: Registration,
         proof: Proof,
-        takes_pipelining: Option<bool>,
+        features: Option<Features>,
         reply: oneshot::Sender<Result<Registration, Refusal>>,
     },
     Leave {
@@ -122,6 +114,9 @@ pub(crate) enum Request {
         reply: oneshot::Sender<Result<Screening, Refusal>>,
     },
     SessionLost {
+        id: NodeId,
+    },
+    StreamFailed {
         id: NodeId,
     },
 }

@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use ipnet::Ipv6Net;
 use tokio::sync::{Notify, mpsc, watch};
-use tunmesh_membership::{KeyIdentity, KeyRing, Membership, Now, Settings};
+use tunmesh_membership::{Identity, KeyIdentity, KeyRing, Membership, Now, Settings};
 use tunmesh_mesh::Node;
 use tunmesh_protocol::config::{Config, TunSource};
 use tunmesh_protocol::{NodeId, SessionKey};
@@ -32,10 +32,12 @@ use tunmesh_sys::udp;
 
 use crate::counters::Counters;
 use crate::data::{self, Device, Notices, Socket};
+use crate::incidents::Incidents;
 use crate::owner::{self, DataPlane};
 use crate::requests::{self, Requests};
-use crate::server::{self, ServerState, bind, router};
+use crate::server::{self, ServerState, bind};
 use crate::shared::{Clock, Forwarding, KeySlot, Live, Shared};
+use crate::tls::{self, Tls};
 use crate::{keys, logging, settings, status};
 
 /// Runs a node until SIGTERM, SIGINT, or something it cannot go on without fails.
@@ -66,8 +68,10 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
     let confined = confine(&confinement(path, &config)).context("failed to drop privileges")?;
     tracing::info!(%confined, uid = config.process.uid, "privileges dropped");
 
-    let [id, ..] = *keys::random()?.as_chunks().0 else { unreachable!("32 bytes are two chunks of 16") };
-    let id = NodeId::from_random(id);
+    let id = match &live.tls.identity {
+        Some(_) => tls::node_id(random()?, config.networking.ipv4.node_address_cidr.address().into()),
+        None => NodeId::from_random(random()?),
+    };
     let core = Node::new(settings::mesh(&config, &id), Instant::now());
     let endpoints = if sockets.is_empty() { Vec::new() } else { endpoints(&config, udp_port(&config, &listener)?) };
     let (owner, requests) = requests::channel();
@@ -77,6 +81,7 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
         endpoints,
         forwarding: watch::Sender::new(Arc::new(Forwarding { peers: BTreeMap::new(), routes: core.routes() })),
         id: id.clone(),
+        incidents: Incidents::default(),
         live: ArcSwap::from_pointee(live),
         meetings: AtomicUsize::new(0),
         owner,
@@ -92,6 +97,12 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
         .build()
         .context("failed to start the runtime")?;
     runtime.block_on(node(shared, Parts { core, listener, path, requests, sockets, status, tun }))
+}
+
+/// The first of 32 random bytes.
+fn random<const LEN: usize>() -> anyhow::Result<[u8; LEN]> {
+    let random = keys::random()?;
+    Ok(*random.first_chunk().expect("no more than 32 bytes are asked for"))
 }
 
 /// What was opened while there were rights.
@@ -116,16 +127,23 @@ async fn node(shared: Arc<Shared>, parts: Parts<'_>) -> anyhow::Result<()> {
     let mut interrupt = watched(SignalKind::interrupt())?;
     tracing::info!(node = %shared.id, device = device.name(), "node started");
 
-    let routes = router(ServerState { device: Arc::clone(&device), shared: Arc::clone(&shared) });
-    let server = tokio::spawn(server::serve(Arc::clone(&shared), listener, routes));
+    let state = ServerState { device: Arc::clone(&device), shared: Arc::clone(&shared) };
+    let server = tokio::spawn(server::serve(state, listener));
     let data_plane = data_plane(&shared, &parts.sockets, device.mtu())?;
     let (notices, noticed) = Notices::channel();
-    let owner = owner::run(Arc::clone(&shared), parts.core, data_plane, parts.requests, noticed, Arc::clone(&reload));
-    let owner = tokio::spawn(owner);
+    let owner = tokio::spawn(owner::run(
+        Arc::clone(&shared),
+        parts.core,
+        data_plane,
+        Arc::clone(&device),
+        parts.requests,
+        noticed,
+        Arc::clone(&reload),
+    ));
     let (failed, mut failure) = mpsc::channel(1);
     data::start(&shared, &device, &parts.sockets, &notices, &failed).context("failed to start a packet thread")?;
     let watcher = tokio::spawn(reload::watch(Arc::clone(&shared), parts.path.to_owned(), hang_up, reload));
-    let reporter = tokio::spawn(status::serve(Arc::clone(&shared), device, parts.status));
+    let reporter = tokio::spawn(status::serve(Arc::clone(&shared), device, parts.sockets, parts.status));
 
     // Every one of these tasks runs for as long as the process; the first to end ends it.
     tokio::select! {
@@ -165,16 +183,29 @@ fn data_plane(shared: &Arc<Shared>, sockets: &[Arc<Socket>], mtu: u32) -> anyhow
     let auth = &live.config.clustering.auth;
     let membership = match sockets {
         [] => None,
-        _ => Some(Membership::new(
-            Settings::new(owner::draft(&live.config, &shared.id, public_key, shared.endpoints.clone())),
-            KeyRing::new(&auth.secret, &auth.previous_secrets),
-            Box::new(KeyIdentity::new(&keys::random()?).context("failed to make the key that signs our record")?),
-            keys::random()?,
-            Now { instant: now, unix: shared.clock.wall() },
-        )?),
+        _ => {
+            let made = Membership::new(
+                Settings::new(owner::draft(&live.config, &shared.id, public_key, shared.endpoints.clone())),
+                KeyRing::new(&auth.secret, &auth.previous_secrets),
+                identity(&live.tls)?,
+                keys::random()?,
+                Now { instant: now, unix: shared.clock.wall() },
+            );
+            Some(made.context(RECORD_TOO_LONG)?)
+        }
     };
     let mtu = usize::try_from(mtu).unwrap_or(usize::MAX);
     Ok(DataPlane::new(Arc::clone(shared), sockets.first().cloned(), endpoint, membership, mtu))
+}
+
+/// What signs our record: the key of our certificate where members prove their addresses so, else one made for this run.
+fn identity(tls: &Tls) -> anyhow::Result<Box<dyn Identity>> {
+    Ok(match &tls.identity {
+        Some(identity) => Box::new(identity.clone()),
+        None => {
+            Box::new(KeyIdentity::new(&keys::random()?).context("failed to make the key that signs our record")?)
+        }
+    })
 }
 
 /// UDP sockets on one port, one per packet thread: the kernel gives every peer to one of them.
@@ -274,6 +305,10 @@ fn make_key(shared: Arc<Shared>, bits: u32) -> anyhow::Result<()> {
     std::thread::Builder::new().name("session-key".into()).spawn(work).context("failed to start a thread")?;
     Ok(())
 }
+
+/// What mostly is too long is a certificate with an RSA key.
+const RECORD_TOO_LONG: &str = "what this node says of itself does not fit into a datagram; with \
+    clustering.auth.address_certificates use a certificate with an ECDSA P-256 or Ed25519 key";
 
 /// Packet threads unless the file says otherwise: more help only machines that do nothing else.
 const MAX_PACKET_THREADS: usize = 4;

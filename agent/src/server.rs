@@ -7,6 +7,7 @@ mod open;
 mod packets;
 mod registrations;
 mod sessions;
+mod streams;
 
 use std::sync::Arc;
 

@@ -8,6 +8,8 @@ use tunmesh_mesh::{BootstrapGroup, Ipv6Settings, Retries, Settings, Timers};
 use tunmesh_protocol::config::{self, Config, ParseOptions, Parsed, Problems, Retries as FileRetries};
 use tunmesh_protocol::{Ipv4Cidr, Member, NodeId};
 
+use crate::wireguard;
+
 /// Reads and validates the file; every problem at once.
 pub(crate) fn read(path: &Path) -> Result<Parsed, ReadConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ReadConfigError::Read { path: path.into(), source })?;
@@ -39,7 +41,7 @@ pub(crate) fn mesh(config: &Config, id: &NodeId) -> Settings {
             .networking
             .ipv6
             .map(|ipv6| Ipv6Settings { address: ipv6.address, prefix_len: ipv6.network.prefix_len() }),
-        devices: Vec::new(),
+        devices: wireguard::devices(config),
         hearsay_delay: if config.networking.data_plane.paths.udp { HEARSAY_DELAY } else { Duration::ZERO },
         enable_broadcast: config.networking.ipv4.enable_broadcast,
         groom_interval: timing.registrations.groom_interval,

@@ -14,9 +14,12 @@ use tunmesh_protocol::{NodeId, SessionKey, Token, UnixTime, Windows};
 
 use crate::counters::Counters;
 use crate::data::Inbound;
+use crate::incidents::Incidents;
+use crate::owner;
 use crate::peers::Peer;
 use crate::requests::OwnerHandle;
 use crate::tls::{Tls, TlsError};
+use crate::wireguard;
 
 /// The running agent.
 pub(crate) struct Shared {
@@ -27,6 +30,8 @@ pub(crate) struct Shared {
     /// Where packets go; replaced as a whole by the owner.
     pub(crate) forwarding: watch::Sender<Arc<Forwarding>>,
     pub(crate) id: NodeId,
+    /// What nodes refused each other lately.
+    pub(crate) incidents: Incidents,
     pub(crate) live: ArcSwap<Live>,
     /// Nodes we are registering at right now for the first time; see [`Shared::peer_soon`].
     pub(crate) meetings: AtomicUsize,
@@ -40,16 +45,23 @@ pub(crate) struct Shared {
 /// Sessions by the receiver index that stands in datagrams to us.
 pub(crate) type Sessions = HashMap<u32, Arc<Inbound>>;
 
-/// Routes and members of one moment.
+/// Routes of one moment, and the members and devices they lead to.
 pub(crate) struct Forwarding {
     pub(crate) peers: BTreeMap<NodeId, Arc<Peer>>,
     pub(crate) routes: Arc<RouteTable>,
 }
 
+impl Forwarding {
+    /// The member with this id; a device has no part in the control protocol.
+    fn member(&self, id: &NodeId) -> Option<Arc<Peer>> {
+        self.peers.get(id).filter(|peer| peer.name.is_none()).cloned()
+    }
+}
+
 impl Shared {
     /// The member with this id.
     pub(crate) fn peer(&self, id: &NodeId) -> Option<Arc<Peer>> {
-        self.forwarding.borrow().peers.get(id).cloned()
+        self.forwarding.borrow().member(id)
     }
 
     /// The member with this id, or one we are about to know.
@@ -62,8 +74,8 @@ impl Shared {
             return known;
         }
         let mut forwarding = self.forwarding.subscribe();
-        let settled = forwarding.wait_for(|now| now.peers.contains_key(id));
-        tokio::time::timeout(SETTLE_LIMIT, settled).await.ok()?.ok()?.peers.get(id).cloned()
+        let settled = forwarding.wait_for(|now| now.member(id).is_some());
+        tokio::time::timeout(SETTLE_LIMIT, settled).await.ok()?.ok()?.member(id)
     }
 }
 
@@ -73,6 +85,8 @@ pub(crate) struct Live {
     pub(crate) config: Config,
     pub(crate) tls: Tls,
     pub(crate) windows: Windows,
+    /// Keys towards our WireGuard devices, one set per cluster secret in force, newest first.
+    pub(crate) wireguard: Vec<wireguard::Keys>,
 }
 
 impl Live {
@@ -87,7 +101,15 @@ impl Live {
             early: config.process.timing.auth.early_validity_window,
             validity: config.process.timing.auth.validity_window,
         };
-        Ok(Self { cluster, tls: Tls::load(&config.control_api.ssl)?, windows, config })
+        let ssl = &config.control_api.ssl;
+        let tls = if auth.address_certificates {
+            Tls::load_with_identity(ssl, &owner::addresses(&config.networking))?
+        } else {
+            Tls::load(ssl)?
+        };
+        let tls = if config.networking.data_plane.paths.stream { tls.with_streams() } else { tls };
+        let wireguard = wireguard::Keys::of(&config)?;
+        Ok(Self { cluster, tls, windows, wireguard, config })
     }
 
     /// Bounds connecting and answering of every request, each.

@@ -1,7 +1,9 @@
 //! TLS 1.2 and 1.3 for both ends of the control API, from the `control_api.ssl` group of the file.
 
+mod identity;
 mod verifier;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,15 +13,22 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tunmesh_protocol::config::Ssl;
 
+pub(crate) use self::identity::{CertificateIdentity, PROOF, Proof, node_id};
+use self::identity::IdentityError;
 use self::verifier::MeshVerifier;
+use crate::stream::ALPN;
 
 /// What both directions of TLS need, read once from the files the configuration names.
 #[derive(Clone)]
 pub(crate) struct Tls {
     /// Side that connects to other nodes. Trusts the CA file, or our own certificate file where none is given.
     pub(crate) client: Arc<ClientConfig>,
-    /// Side that listens. Offers no ALPN protocol, as the original.
+    /// Decides who may have which address, where members prove that by their certificates.
+    pub(crate) identity: Option<CertificateIdentity>,
+    /// Side that listens. Offers no ALPN protocol, as the original, unless it takes streams.
     pub(crate) server: Arc<ServerConfig>,
+    /// Like `client`, for streams.
+    pub(crate) stream: Arc<ClientConfig>,
 }
 
 impl Tls {
@@ -27,8 +36,7 @@ impl Tls {
     pub(crate) fn load(ssl: &Ssl) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let chain = certificates(&ssl.cert_file_path)?;
-        let key = PrivateKeyDer::from_pem_file(&ssl.key_file_path)
-            .map_err(|source| TlsError::Pem { path: ssl.key_file_path.clone(), source })?;
+        let key = private_key(ssl)?;
         let anchors = match &ssl.ca_file_path {
             Some(path) => certificates(path)?,
             None => chain.clone(),
@@ -46,11 +54,31 @@ impl Tls {
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
         client.enable_sni = true;
-        Ok(Self { client: Arc::new(client), server: Arc::new(server) })
+        let mut stream = client.clone();
+        stream.alpn_protocols = vec![ALPN.to_vec()];
+        Ok(Self { client: Arc::new(client), identity: None, server: Arc::new(server), stream: Arc::new(stream) })
+    }
+
+    /// The same, and a client that wants HTTP/2 and nothing else gets it, for streams; any other goes on to get HTTP/1.1.
+    pub(crate) fn with_streams(mut self) -> Self {
+        Arc::make_mut(&mut self.server).alpn_protocols = vec![b"http/1.1".to_vec(), ALPN.to_vec()];
+        self
+    }
+
+    /// The same, and members must prove their addresses by certificates; ours must name all of `own`.
+    pub(crate) fn load_with_identity(ssl: &Ssl, own: &[IpAddr]) -> Result<Self, TlsError> {
+        Ok(Self { identity: Some(CertificateIdentity::load(ssl, own)?), ..Self::load(ssl)? })
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// The private key of this node's certificate.
+pub(crate) fn private_key(ssl: &Ssl) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(&ssl.key_file_path)
+        .map_err(|source| TlsError::Pem { path: ssl.key_file_path.clone(), source })
+}
+
+/// The certificates of a PEM file, at least one.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read = |source| TlsError::Pem { path: path.into(), source };
     let found: Vec<_> = CertificateDer::pem_file_iter(path).map_err(read)?.collect::<Result<_, _>>().map_err(read)?;
     if found.is_empty() {
@@ -62,6 +90,9 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 /// Why the files of `control_api.ssl` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
+    /// The certificate does not prove what this node says of itself.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The file is readable PEM, but holds no certificate.
     #[error("no certificate in {}: it must hold at least one PEM block \"CERTIFICATE\"", path.display())]
     NoCertificate { path: PathBuf },

@@ -7,15 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.programs import last_line
-from testbed import Namespace, Node, certificate, process_cpu_seconds, process_resident_mb, wait_for
+from testbed import Namespace, Node, NotInTime, certificate, process_cpu_seconds, process_resident_mb, wait_for
 
-#: Contenders that are our agent: what each has under `networking.data_plane`.
+#: Contenders that are our agent: what each has under `networking.data_plane`, and the path and suite its status must then name. The agent
+#: falls back to v0 where the path is not to be had; figures of that must not stand under another name.
 AGENT_DATA_PLANES = {
-    "native": "{paths: [udp], suite: aesgcm}",
-    "wireguard-suite": "{paths: [udp], suite: chachapoly}",
-    "tls-stream": "{paths: [stream]}",
-    "v0": "{paths: [v0]}",
+    "native": ("{paths: [udp], suite: aesgcm}", ("udp", "aesgcm")),
+    "wireguard-suite": ("{paths: [udp], suite: chachapoly}", ("udp", "chachapoly")),
+    "tls-stream": ("{paths: [stream]}", ("stream", None)),
+    "v0": ("{paths: [v0]}", ("v0", None)),
 }
+#: What the status of the agent names as path and suite to its only peer.
+Way = tuple[str, str | None]
 #: Inner MTU of all tunnels but the agent's, which chooses its own: what WireGuard leaves of 1,500 bytes.
 MTU = "1420"
 FOLDER = Path("/run/bench")
@@ -30,12 +33,18 @@ class Pair:
     other: Namespace
     address: str
     processes: list[subprocess.Popen] = field(default_factory=list)
+    way: Way | None = None
 
     def cpu_seconds(self) -> float:
         return sum(process_cpu_seconds(process.pid) for process in self.processes)
 
     def resident_mb(self) -> list[float]:
         return [process_resident_mb(process.pid) for process in self.processes]
+
+    def strayed(self) -> str:
+        """How the packets travel, where they should have another way; empty if all is well."""
+        ways = [way_of(end) for end in (self.one, self.other)] if self.way else []
+        return next((f"packets travel by {way}, not {self.way}" for way in ways if way != self.way), "")
 
     def remove(self) -> None:
         """Ends the processes, each by its handle, and removes the namespaces."""
@@ -84,7 +93,8 @@ def agents(name: str, link: Link, binary: str) -> Pair:
     one, other = (Node(number, FOLDER, binary, f"{name}-{number}") for number in (1, 2))
     link(one, other)
     pair = Pair(one, other, other.overlay)
-    networking = f"    data_plane: {AGENT_DATA_PLANES[name]}\n"
+    configured, pair.way = AGENT_DATA_PLANES[name]
+    networking = f"    data_plane: {configured}\n"
     if refusal := config_refusal(one, networking):
         if name != "v0":
             pair.remove()
@@ -95,7 +105,22 @@ def agents(name: str, link: Link, binary: str) -> Pair:
         node.start(networking=networking)
         pair.processes.append(node.agent)
     await_tunnel(name, pair)
+    try:
+        # Both carry the first packets by v0, and change over when the better path is proven.
+        wait_for(lambda: not pair.strayed(), "the configured path", limit=5)
+    except NotInTime as late:
+        reason = pair.strayed()
+        pair.remove()
+        raise NotStarted(reason or "it changes its path to and fro") from late
     return pair
+
+
+def way_of(end: Node) -> Way:
+    try:
+        peers = end.status()["peers"]
+    except (subprocess.SubprocessError, ValueError):
+        return ("no answer", None)
+    return (peers[0]["path"], peers[0].get("suite")) if peers else ("none", None)
 
 
 def config_refusal(node: Node, networking: str) -> str:

@@ -66,6 +66,8 @@ def over_all_impairments(name: str, paths: dict[str, str], link: WideAreaLink, r
                 figures[title] = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
             except FAILURES as error:
                 failures.append(f"{name}, {title}: {error!r}")
+            if stray := pair.strayed():
+                failures.append(f"{name}, {title}: {stray}")
     except (contenders.NotStarted, NotInTime, OSError) as reason:
         failures.append(f"{name}, impaired link: {reason}")
     finally:

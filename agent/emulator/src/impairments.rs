@@ -85,7 +85,7 @@ pub enum Block {
     /// No packet.
     #[default]
     None,
-    /// UDP, as some networks do.
+    /// UDP, as some networks do; behind an IPv6 extension header it is not recognized.
     Udp,
 }
 

@@ -8,8 +8,10 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
+use nix::unistd::pipe2;
 use tunmesh_sys::netns::{Netns, NetnsError};
 use tunmesh_sys::tun::{Features, Queue, Tun, TunError, TunSettings, VNET_HEADER_LEN, create_with};
 
@@ -92,7 +94,8 @@ impl Link {
         let devices = Arc::new([device(&first)?, device(&second)?]);
         let header_len = if devices[0].offloads().header { VNET_HEADER_LEN } else { 0 };
         let queues = [0, 1].map(|way| Arc::new(Mutex::new(LinkQueue::new(header_len, seed.wrapping_add(way)))));
-        let (stopped, stop) = nix::unistd::pipe().map_err(|errno| LinkError::Thread(errno.into()))?;
+        // Closed on exec: a program started meanwhile would keep the link running.
+        let (stopped, stop) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| LinkError::Thread(errno.into()))?;
         let stopped = Arc::new(stopped);
         let mut link = Self { devices, queues, threads: [None, None], stop: Some(stop) };
         link.set(impairments)?;

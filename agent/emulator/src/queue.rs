@@ -140,9 +140,9 @@ impl LinkQueue {
         Some(self.waiting.peek()?.due)
     }
 
-    /// Takes note that the kernel at the other end refused a frame.
+    /// Takes note that the kernel at the other end refused a frame that was forwarded.
     pub fn handle_refusal(&mut self) {
-        self.counters.forwarded -= 1;
+        self.counters.forwarded = self.counters.forwarded.saturating_sub(1);
         self.counters.refused += 1;
     }
 
@@ -176,8 +176,8 @@ impl LinkQueue {
 
     fn arrival(&mut self, sent_at: Instant) -> Instant {
         let Impairments { delay, jitter, reorder, reorder_delay, .. } = self.impairments;
-        let varied = delay + jitter.mul_f64(2.0 * if jitter.is_zero() { 0.5 } else { self.rng.f64() });
-        let due = sent_at + varied.saturating_sub(jitter);
+        let spread = if jitter.is_zero() { Duration::ZERO } else { jitter.mul_f64(2.0 * self.rng.f64()) };
+        let due = sent_at + (delay + spread).saturating_sub(jitter);
         let in_order = self.last_due.map_or(due, |last| last.max(due));
         if reorder.draw(&mut self.rng) {
             self.counters.reordered += 1;

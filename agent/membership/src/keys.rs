@@ -133,3 +133,61 @@ pub(crate) const MAX_PLAINTEXT_LEN: usize = MAX_DATAGRAM_LEN - OVERHEAD;
 
 const HEADER_LEN: usize = 1 + 4 + 12;
 const OVERHEAD: usize = HEADER_LEN + 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> Secret {
+        Secret::from_bytes(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn any_altered_byte_is_refused() {
+        let keys = KeyRing::new(&secret("a"), &[]);
+        let datagram = keys.seal([3; 12], b"hello");
+        assert_eq!(keys.open(&datagram), Ok(b"hello".to_vec()));
+
+        for at in 0..datagram.len() {
+            for bit in 0..8 {
+                let mut altered = datagram.clone();
+                altered[at] ^= 1 << bit;
+                let expected = match at {
+                    0 => Refused::NotGossip,
+                    1..5 => Refused::UnknownKey,
+                    _ => Refused::Unauthentic,
+                };
+                assert_eq!(keys.open(&altered), Err(expected), "bit {bit} of byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_secret_of_the_ring_opens_and_the_first_one_seals() {
+        let old = KeyRing::new(&secret("a"), &[]);
+        let both = KeyRing::new(&secret("b"), &[secret("a")]);
+        let new = KeyRing::new(&secret("b"), &[]);
+
+        assert_eq!(both.open(&old.seal([1; 12], b"x")), Ok(b"x".to_vec()));
+        assert_eq!(new.open(&both.seal([2; 12], b"y")), Ok(b"y".to_vec()));
+        assert_eq!(old.open(&both.seal([2; 12], b"y")), Err(Refused::UnknownKey));
+        assert_eq!(both.ids(), [new.ids(), old.ids()].concat());
+    }
+
+    #[test]
+    fn what_is_too_short_or_too_long_is_not_opened() {
+        let keys = KeyRing::new(&secret("a"), &[]);
+        for len in [0, 1, OVERHEAD - 1, MAX_DATAGRAM_LEN + 1] {
+            assert_eq!(keys.open(&vec![DATAGRAM_TYPE; len]), Err(Refused::NotGossip), "{len} bytes");
+        }
+        assert_eq!(keys.seal([1; 12], &[0; MAX_PLAINTEXT_LEN]).len(), MAX_DATAGRAM_LEN);
+    }
+
+    #[test]
+    fn debug_output_shows_no_key() {
+        let keys = KeyRing::new(&secret("hunter2"), &[]);
+        let KeyId(id) = keys.ids()[0];
+        let id = u32::from_be_bytes(id);
+        assert_eq!(format!("{keys:?}"), format!("KeyRing {{ keys: [GossipKey(KeyId({id:08x}), redacted)] }}"));
+    }
+}

@@ -60,6 +60,8 @@ pub struct Membership {
     /// When the last round of gossip was, and whether the next one is on the agenda.
     gossiped_at: Option<Instant>,
     gossip_due: bool,
+    /// When it last compared with a member that just came.
+    welcomed_at: Option<Instant>,
     /// Records to be sent to whom, and whether with the record or only with what is wrong with it.
     pushes: BTreeSet<(SocketAddr, MemberKey, bool)>,
     left: bool,
@@ -106,6 +108,7 @@ impl Membership {
             last_stamp: 0,
             gossiped_at: None,
             gossip_due: false,
+            welcomed_at: None,
             pushes: BTreeSet::new(),
             left: false,
             transmits: VecDeque::new(),
@@ -162,6 +165,11 @@ impl Membership {
     /// Whether nobody else is known to be there.
     pub fn is_empty(&self) -> bool {
         self.table.live().is_empty()
+    }
+
+    /// What this node wants said of itself.
+    pub fn draft(&self) -> &RecordDraft {
+        &self.draft
     }
 
     /// What this node says of itself.
@@ -225,8 +233,7 @@ impl Membership {
             matches!(state, State::Down { since, .. }
                 if now.instant.saturating_duration_since(*since) >= self.timers.forget_after)
         };
-        let old: Vec<_> =
-            self.table.iter().filter(|(_, member)| is_old(&member.state)).map(|(key, _)| key).collect();
+        let old: Vec<_> = self.table.iter().filter(|(_, member)| is_old(&member.state)).map(|(key, _)| key).collect();
         for key in old {
             self.table.forget(key);
             self.news.remove(key);
@@ -246,3 +253,6 @@ impl fmt::Debug for Membership {
 
 /// How often what is too old is forgotten.
 const SWEEP_INTERVAL: std::time::Duration = std::time::Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests;

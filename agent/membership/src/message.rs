@@ -203,11 +203,9 @@ impl<'a> Item<'a> {
     fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         Ok(match reader.u8()? {
             0 => Self::Record(SignedParts::read(reader.long()?)?),
-            1 => Self::Suspect {
-                of: MemberKey(reader.u64()?),
-                incarnation: reader.u64()?,
-                by: MemberKey(reader.u64()?),
-            },
+            1 => {
+                Self::Suspect { of: MemberKey(reader.u64()?), incarnation: reader.u64()?, by: MemberKey(reader.u64()?) }
+            }
             2 => Self::Dead { of: MemberKey(reader.u64()?), incarnation: reader.u64()? },
             _ => return Err(Malformed),
         })
@@ -217,15 +215,12 @@ impl<'a> Item<'a> {
         match self {
             Self::Record(parts) => 3 + parts.all().len(),
             Self::Suspect { .. } => 25,
-            Self::Dead { .. } => SHORTEST_ITEM,
+            Self::Dead { .. } => 17,
         }
     }
 }
 
 const VERSION: u8 = 1;
-
-/// Least bytes any item takes.
-pub(crate) const SHORTEST_ITEM: usize = 17;
 
 /// Buckets of a [`crate::summary::Summary`].
 pub(crate) const BUCKETS: usize = 256;
@@ -244,3 +239,6 @@ const _: () = assert!(HEAD_LEN + 1 + 16 + 1 + 16 * MAX_LISTED <= MAX_PLAINTEXT_L
 const _: () = assert!(HEAD_LEN + 1 + 1 + 8 * MAX_PULLED <= MAX_PLAINTEXT_LEN, "a pull fits");
 const _: () =
     assert!(HEAD_LEN + 1 + 16 + 3 + crate::signed::MAX_SIGNED_LEN <= MAX_PLAINTEXT_LEN, "a record fits with any probe");
+
+#[cfg(test)]
+mod tests;

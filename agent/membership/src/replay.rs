@@ -49,8 +49,7 @@ impl Replay {
         if !self.windows.contains_key(&sender) && self.windows.len() >= self.most_senders {
             return Err(Refused::TooManySenders);
         }
-        let window =
-            self.windows.entry(sender).or_insert_with(|| Window { floor: 0, seen: Vec::new(), heard_at: now });
+        let window = self.windows.entry(sender).or_insert_with(|| Window { floor: 0, seen: Vec::new(), heard_at: now });
         let Err(place) = window.seen.binary_search(&stamp) else {
             return Err(Refused::Replayed);
         };
@@ -77,3 +76,63 @@ impl Replay {
 
 /// Stamps remembered per sender: bursts of a transfer may arrive in any order.
 const WINDOW: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SKEW: Duration = Duration::from_secs(30);
+    const NOW: u64 = 1_795_000_000_000_000;
+
+    fn accept(replay: &mut Replay, sender: u64, stamp: u64, now: u64, start: Instant) -> Result<bool, Refused> {
+        replay.accept(MemberKey(sender), stamp, now, start + Duration::from_micros(now - NOW))
+    }
+
+    #[test]
+    fn a_stamp_is_taken_once_in_any_order() {
+        let (mut replay, start) = (Replay::new(SKEW, 10), Instant::now());
+
+        assert_eq!(accept(&mut replay, 1, NOW + 2, NOW, start), Ok(true));
+        assert_eq!(accept(&mut replay, 1, NOW + 1, NOW, start), Ok(false));
+        assert_eq!(accept(&mut replay, 2, NOW + 2, NOW, start), Ok(true));
+        for stamp in [NOW + 1, NOW + 2] {
+            assert_eq!(accept(&mut replay, 1, stamp, NOW, start), Err(Refused::Replayed));
+        }
+    }
+
+    #[test]
+    fn what_is_older_or_newer_than_the_skew_is_refused() {
+        let (mut replay, start) = (Replay::new(SKEW, 10), Instant::now());
+        let skew = 30_000_000;
+
+        assert_eq!(accept(&mut replay, 1, NOW - skew - 1, NOW, start), Err(Refused::ClockSkew));
+        assert_eq!(accept(&mut replay, 1, NOW + skew + 1, NOW, start), Err(Refused::ClockSkew));
+        assert_eq!(accept(&mut replay, 1, NOW - skew, NOW, start), Ok(true));
+        assert_eq!(accept(&mut replay, 1, NOW + skew, NOW, start), Ok(true));
+    }
+
+    #[test]
+    fn no_stamp_is_taken_twice_however_many_came_since() {
+        let (mut replay, start) = (Replay::new(SKEW, 10), Instant::now());
+        for stamp in 1..=1000 {
+            assert_eq!(accept(&mut replay, 1, NOW + stamp, NOW, start), Ok(true));
+        }
+        for stamp in 0..=1000 {
+            assert_eq!(accept(&mut replay, 1, NOW + stamp, NOW, start), Err(Refused::Replayed));
+        }
+    }
+
+    #[test]
+    fn a_sender_is_forgotten_only_when_its_stamps_are_too_old_anyway() {
+        let (mut replay, start) = (Replay::new(SKEW, 1), Instant::now());
+        // By its clock, which is 30 s ahead.
+        accept(&mut replay, 1, NOW + 30_000_000, NOW, start).unwrap();
+        assert_eq!(accept(&mut replay, 2, NOW, NOW, start), Err(Refused::TooManySenders));
+
+        replay.sweep(start + Duration::from_secs(60));
+        assert_eq!(accept(&mut replay, 1, NOW + 30_000_000, NOW + 60_000_000, start), Err(Refused::Replayed));
+        replay.sweep(start + Duration::from_micros(60_000_001));
+        assert_eq!(accept(&mut replay, 1, NOW + 30_000_000, NOW + 60_000_001, start), Err(Refused::ClockSkew));
+        assert_eq!(accept(&mut replay, 2, NOW + 60_000_000, NOW + 60_000_000, start), Ok(true));
+    }
+}

@@ -68,3 +68,36 @@ const fn mix(mut number: u64) -> u64 {
     number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ number >> 31
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_members_have_the_same_root_in_whatever_order_they_came() {
+        let members = (0..200_u64).map(|index| (MemberKey(mix(index)), index % 7)).collect::<Vec<_>>();
+        let (mut a, mut b) = (Summary::default(), Summary::default());
+
+        members.iter().for_each(|(key, incarnation)| a.toggle(*key, *incarnation));
+        members.iter().rev().for_each(|(key, incarnation)| b.toggle(*key, *incarnation));
+
+        assert_eq!(a, b);
+        assert_eq!(a.differing(&b.buckets()), vec![]);
+        b.toggle(members[5].0, members[5].1);
+        b.toggle(members[5].0, members[5].1 + 1);
+        assert_ne!(a.root(), b.root());
+    }
+
+    #[test]
+    fn differing_buckets_are_joined_to_ranges() {
+        let mut ours = Summary::default();
+        for first_byte in [0, 4, 5, 255] {
+            ours.toggle(MemberKey((first_byte << 56) | 77), 1);
+        }
+
+        let ranges = ours.differing(&[0; BUCKETS]);
+
+        let range = |first: u64, last: u64| MemberKey(first << 56)..=MemberKey((last << 56) | (u64::MAX >> 8));
+        assert_eq!(ranges, vec![range(0, 0), range(4, 5), range(255, 255)]);
+    }
+}

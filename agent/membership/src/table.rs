@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 
-use crate::member_key::MemberKey;
+use crate::member_key::{KeyMap, MemberKey};
+use crate::message::Item;
+use crate::news::Topic;
 use crate::record::Record;
 use crate::signed::SignedRecord;
 use crate::summary::Summary;
@@ -15,7 +17,7 @@ use crate::summary::Summary;
 #[derive(Debug)]
 pub(crate) struct Table {
     own: MemberKey,
-    members: BTreeMap<MemberKey, Member>,
+    members: KeyMap<Member>,
     /// The others that are alive or suspect, in the order of the ring.
     live: Vec<MemberKey>,
     summary: Summary,
@@ -83,7 +85,7 @@ impl Table {
     pub(crate) fn new(own: MemberKey, member: Member) -> Self {
         let mut table = Self {
             own,
-            members: BTreeMap::new(),
+            members: KeyMap::default(),
             live: Vec::new(),
             summary: Summary::default(),
             owners: BTreeMap::new(),
@@ -124,10 +126,25 @@ impl Table {
         self.members.iter().map(|(key, member)| (*key, member))
     }
 
-    /// Keys and incarnations of those in `keys` that are alive or suspect, this node included.
+    /// A piece of news with what is known now.
+    pub(crate) fn item(&self, about: MemberKey, topic: Topic) -> Option<Item<'_>> {
+        let member = self.get(about)?;
+        let incarnation = member.record.incarnation;
+        Some(match topic {
+            Topic::Dead => Item::Dead { of: about, incarnation },
+            Topic::Record => Item::Record(member.signed.parts()),
+            Topic::Suspect { by } => Item::Suspect { of: about, incarnation, by },
+        })
+    }
+
+    /// Keys and incarnations of those in `keys` that are alive or suspect, this node included, ascending.
     pub(crate) fn listed(&self, keys: RangeInclusive<MemberKey>) -> impl Iterator<Item = (MemberKey, u64)> {
-        let range = self.members.range(keys);
-        range.filter(|(_, member)| member.state.is_live()).map(|(key, member)| (*key, member.record.incarnation))
+        let from = self.live.partition_point(|key| key < keys.start());
+        let own = self.live.partition_point(|key| *key < self.own).max(from);
+        let own_listed = keys.contains(&self.own).then_some(self.own);
+        let others = self.live[from..own].iter().copied().chain(own_listed).chain(self.live[own..].iter().copied());
+        let within = others.take_while(move |key| keys.contains(key));
+        within.filter_map(|key| Some((key, self.get(key)?.record.incarnation)))
     }
 
     /// Those that claim exactly `net`: the one that started first, then the smaller id, before the others.
@@ -138,15 +155,23 @@ impl Table {
         records
     }
 
-    /// Takes a member in, in place of what was known of it.
-    pub(crate) fn put(&mut self, key: MemberKey, member: Member) {
+    /// Takes a member in, in place of what was known of it, which is returned.
+    pub(crate) fn put(&mut self, key: MemberKey, member: Member) -> Option<Member> {
         self.withdraw(key);
-        self.members.insert(key, member);
+        let before = self.members.insert(key, member);
         self.register(key);
+        before
     }
 
     /// Changes the state of a member that is known.
     pub(crate) fn set_state(&mut self, key: MemberKey, state: State) {
+        let Some(member) = self.members.get_mut(&key) else {
+            return;
+        };
+        if member.state.is_live() == state.is_live() {
+            member.state = state;
+            return;
+        }
         self.withdraw(key);
         if let Some(member) = self.members.get_mut(&key) {
             member.state = state;

@@ -2,6 +2,8 @@
 //!
 //! Every test prints what it measured; `cargo test -p tunmesh-membership --test sim -- --nocapture` shows it.
 
+#![expect(clippy::print_stdout, reason = "the figures are what one runs this for")]
+
 mod support;
 
 use std::collections::HashMap;
@@ -44,24 +46,44 @@ fn a_dead_node_is_gone_everywhere_within_five_seconds_among_100() {
         assert_eq!(false_deaths(&mut net, &[7, 21, 63]), 0, "seed {seed}");
     }
     times.sort();
-    println!("gone everywhere after {:?} to {:?}, median {:?}", times[0], times[times.len() - 1], times[times.len() / 2]);
+    println!(
+        "gone everywhere after {:?} to {:?}, median {:?}",
+        times[0],
+        times[times.len() - 1],
+        times[times.len() / 2]
+    );
 }
 
 #[test]
+fn idle_traffic_of_a_node_is_the_same_among_10_and_100() {
+    assert_equal_idle_traffic(&[10, 100]);
+}
+
+#[test]
+#[ignore = "half a minute of processor time"]
 fn idle_traffic_of_a_node_is_the_same_among_10_100_and_1000() {
-    let rates: Vec<f64> = [10, 100, 1000].into_iter().map(|count| {
-        let mut net = settled(count, 3);
-        let (bytes, datagrams, begin) = (net.bytes, net.datagrams, Instant::now());
-        net.run(Duration::from_secs(60));
-        let per_second = |sum: u64| sum as f64 / 60.0 / count as f64;
-        let rate = per_second(net.bytes - bytes);
-        println!(
-            "{count} nodes: {rate:.1} bytes and {:.2} datagrams per node and second (a minute took {:?})",
-            per_second(net.datagrams - datagrams),
-            begin.elapsed()
-        );
-        rate
-    }).collect();
+    assert_equal_idle_traffic(&[10, 100, 1000]);
+}
+
+#[track_caller]
+fn assert_equal_idle_traffic(counts: &[usize]) {
+    let rates: Vec<f64> = counts
+        .iter()
+        .copied()
+        .map(|count| {
+            let mut net = settled(count, 3);
+            let (bytes, datagrams, begin) = (net.bytes, net.datagrams, Instant::now());
+            net.run(Duration::from_secs(60));
+            let per_second = |sum: u64| sum as f64 / 60.0 / count as f64;
+            let rate = per_second(net.bytes - bytes);
+            println!(
+                "{count} nodes: {rate:.1} bytes and {:.2} datagrams per node and second (a minute took {:?})",
+                per_second(net.datagrams - datagrams),
+                begin.elapsed()
+            );
+            rate
+        })
+        .collect();
 
     assert!(rates.iter().all(|rate| (rate / rates[1] - 1.0).abs() < 0.2), "{rates:?}");
 }
@@ -118,33 +140,58 @@ fn nobody_behind_a_nat_is_taken_for_dead_among_100() {
 }
 
 #[test]
+fn two_hundred_nodes_join_churn_and_heal_after_a_partition() {
+    join_churn_and_heal(200);
+}
+
+#[test]
+#[ignore = "a minute of processor time"]
 fn a_thousand_nodes_join_churn_and_heal_after_a_partition() {
+    join_churn_and_heal(1000);
+}
+
+fn join_churn_and_heal(count: usize) {
     let begin = Instant::now();
-    let mut net = cheap(1000, 5);
+    let mut net = cheap(count, 5);
     join_all(&mut net);
     let joined = net.run_until(Duration::from_secs(60), "a complete mesh", Net::is_complete);
-    println!("joined in {joined:?}, {} datagrams per node; {:?} of real time", net.datagrams / 1000, begin.elapsed());
+    println!(
+        "joined in {joined:?}, {} datagrams per node; {:?} of real time",
+        net.datagrams / count as u64,
+        begin.elapsed()
+    );
 
     let (sent, real) = (net.datagrams, Instant::now());
     for start in 1..=30 {
-        let index = usize::try_from(net.random(1000)).unwrap();
+        let index = usize::try_from(net.random(count as u64)).expect("below the number of hosts");
         net.start(index, Box::new(CheapIdentity(start << 32)), draft_of(index, start));
-        net.join(index, (index + 1) % 1000);
+        net.join(index, (index + 1) % count);
         net.run_millis(500);
     }
     let churned = net.run_until(Duration::from_secs(60), "equal views after churn", Net::is_complete);
-    println!("churned, equal {churned:?} later, {} datagrams per node; {:?}", (net.datagrams - sent) / 1000, real.elapsed());
+    println!(
+        "churned, equal {churned:?} later, {} datagrams per node; {:?}",
+        (net.datagrams - sent) / count as u64,
+        real.elapsed()
+    );
 
+    let few = count / 5;
     let (sent, real) = (net.datagrams, Instant::now());
-    net.rules.split_at = Some(500);
-    net.run_until(Duration::from_secs(60), "both halves alone", |net| (0..1000).all(|index| net.node(index).len() == 499));
-    println!("split, {} datagrams per node; {:?}", (net.datagrams - sent) / 1000, real.elapsed());
+    net.rules.split_at = Some(few);
+    net.run_until(Duration::from_secs(60), "both parts alone", |net| {
+        (0..count).all(|index| net.node(index).len() + 1 == if index < few { few } else { count - few })
+    });
+    println!("split, {} datagrams per node; {:?}", (net.datagrams - sent) / count as u64, real.elapsed());
 
     let (sent, real) = (net.datagrams, Instant::now());
     net.rules.split_at = None;
     let healed = net.run_until(Duration::from_secs(120), "a whole mesh again", Net::is_complete);
-    println!("healed in {healed:?}, {} datagrams per node; {:?}", (net.datagrams - sent) / 1000, real.elapsed());
-    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    println!(
+        "healed in {healed:?}, {} datagrams per node; {:?}",
+        (net.datagrams - sent) / count as u64,
+        real.elapsed()
+    );
+    println!("all of it in {:?} of real time", begin.elapsed());
 }
 
 #[test]
@@ -181,7 +228,7 @@ fn records_never_regress_and_views_are_equal_after_quiet_whatever_happens() {
 
 /// Something bad, or the end of something bad.
 fn trouble(net: &mut Net, step: u64) {
-    let index = usize::try_from(net.random(net.len() as u64)).unwrap();
+    let index = usize::try_from(net.random(net.len() as u64)).expect("below the number of hosts");
     match net.random(8) {
         0 => net.stop(index),
         1 | 2 => {
@@ -199,7 +246,7 @@ fn trouble(net: &mut Net, step: u64) {
                 let mut changed = draft_of(index, 0);
                 changed.id = draft.id;
                 changed.version = format!("1.0.{step}");
-                node.update(now, changed).unwrap();
+                node.update(now, changed).expect("a short record");
             });
         }
         _ => {}
@@ -241,6 +288,7 @@ fn settled(count: usize, seed: u64) -> Net {
 
 fn cheap(count: usize, seed: u64) -> Net {
     let mut net = Net::new(seed);
+    net.keeps_events = false;
     for index in 0..count {
         net.add(index, Box::new(CheapIdentity(index as u64)), draft(index));
     }

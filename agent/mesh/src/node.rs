@@ -158,6 +158,18 @@ impl Node {
         }
     }
 
+    /// Whether `id` is this node, or a device that is reached through it.
+    fn is_own(&self, id: &NodeId) -> bool {
+        *id == self.settings.local.id || self.settings.devices.iter().any(|device| device.id == *id)
+    }
+
+    /// Whether a newcomer cannot have `address`: this node has it, or a device that is reached through it. Who was there
+    /// before the device keeps it.
+    fn has_address(&self, address: IpAddr, claimant: &NodeId) -> bool {
+        let is_devices = || self.settings.devices.iter().any(|device| device.addresses.contains(&address));
+        address == IpAddr::V4(self.settings.local.address.address()) || (!self.peers.contains(claimant) && is_devices())
+    }
+
     /// Timers towards a member with that address.
     fn timers(&self, member: &Member) -> &Timers {
         if self.is_near(member) { &self.settings.near } else { &self.settings.far }

@@ -63,8 +63,13 @@ pub enum PathAction {
     },
     /// Packets go that way from now on, those that waited first.
     Take(Way),
-    /// Largest packet that fits a datagram from now on, in bytes.
-    Fit(usize),
+    /// What fits a datagram from now on.
+    Fit {
+        /// Largest packet, in bytes.
+        largest: usize,
+        /// Whether senders are to be told; while the size is still looked for, they would be held to less than fits.
+        settled: bool,
+    },
 }
 
 /// The path to one peer, told the time.
@@ -225,12 +230,13 @@ impl Path {
         self.give_up_at = None;
     }
 
-    /// A ping of length `len` came back.
-    pub fn handle_pong(&mut self, number: u64, len: usize, at: Instant) {
+    /// A ping of length `len` came back; returns its round trip, unless it only looked for the packet size.
+    pub fn handle_pong(&mut self, number: u64, len: usize, at: Instant) -> Option<Duration> {
         self.heard_at = Some(at);
         self.lost = 0;
-        if let Some((_, sent_at)) = self.ping.take_if(|(expected, _)| *expected == number) {
-            let sample = at.saturating_duration_since(sent_at);
+        let answered = self.ping.take_if(|(expected, _)| *expected == number);
+        let sample = answered.map(|(_, sent_at)| at.saturating_duration_since(sent_at));
+        if let Some(sample) = sample {
             self.quality.pongs += 1;
             self.quality.round_trip = Some(match self.quality.round_trip {
                 Some(smoothed) => smoothed - smoothed / 8 + sample / 8,
@@ -238,18 +244,19 @@ impl Path {
             });
         }
         if self.size.handle_pong(number, len) {
-            self.actions.push_back(PathAction::Fit(self.size.largest()));
+            self.fit();
             self.probe_size(at);
         }
         if self.has_session && self.offers.udp && self.way != Way::Udp {
             self.take(Way::Udp);
         }
+        sample
     }
 
     /// The outgoing interface takes no datagram that carries a packet of `len` bytes.
     pub fn handle_too_big(&mut self, len: usize, now: Instant) {
         if self.size.handle_too_big(len) {
-            self.actions.push_back(PathAction::Fit(self.size.largest()));
+            self.fit();
             self.probe_size(now);
         }
     }
@@ -290,7 +297,7 @@ impl Path {
             self.send_ping(now);
         }
         if self.size.tick(now) {
-            self.actions.push_back(PathAction::Fit(self.size.largest()));
+            self.fit();
         }
         if is_active || self.size.is_searching() {
             self.probe_size(now);
@@ -320,6 +327,11 @@ impl Path {
             self.size.sent(number, now);
             self.actions.push_back(PathAction::Ping { number, len });
         }
+    }
+
+    fn fit(&mut self) {
+        let (largest, settled) = (self.size.largest(), !self.size.is_searching());
+        self.actions.push_back(PathAction::Fit { largest, settled });
     }
 
     fn number(&mut self) -> u64 {

@@ -5,6 +5,7 @@
 mod checksum;
 mod coalesce;
 mod flow;
+mod groups;
 mod header;
 mod icmp;
 mod layout;
@@ -15,6 +16,7 @@ pub use checksum::{Checksum, checksum, is_checksum_valid};
 pub use coalesce::{Coalescer, Frame, Verdict};
 pub use flow::flow_hash;
 pub use header::{IpHeader, ParseError, Version, parse};
+pub use groups::{GroupReport, group_queries, group_reports};
 pub use icmp::too_big;
 pub use layout::{LayoutError, complete_checksum};
 pub use offload::{ChecksumField, Offload, OffloadError, SegmentKind, Segmentation};

@@ -7,6 +7,7 @@
 
 mod batch;
 mod body_digest;
+mod capsule;
 mod cidr;
 pub mod config;
 mod hex;
@@ -26,6 +27,7 @@ mod window;
 
 pub use batch::BatchError;
 pub use body_digest::BodyDigest;
+pub use capsule::{Capsule, CapsuleError, MAX_CAPSULE_LEN};
 pub use cidr::{Ipv4Cidr, ParseCidrError};
 pub use ipv6::{mesh_ipv6, mesh_ipv6_network};
 pub use node_id::{NodeId, ParseNodeIdError};

@@ -148,7 +148,8 @@ impl Endpoint {
     ///
     /// [`Event::Sendable`] or [`Event::Unreachable`] follows.
     pub fn connect(&mut self, id: PeerId, now: Now) {
-        if self.peers.get(&id).is_some_and(|peer| peer.current.is_none() && peer.attempt.is_none()) {
+        let lacks = |peer: &Peer| peer.current.as_ref().is_none_or(|current| current.session.is_worn());
+        if self.peers.get(&id).is_some_and(|peer| lacks(peer) && peer.attempt.is_none()) {
             self.start_attempt(id, now);
             self.schedule(id, now.instant);
         }

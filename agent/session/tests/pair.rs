@@ -2,7 +2,7 @@
 
 mod support;
 
-use tunmesh_session::{Event, Role, Suite};
+use tunmesh_session::{Endpoint, Event, Role, Suite, Timers};
 
 use support::*;
 
@@ -102,7 +102,9 @@ fn ends_that_started_at_once_do_not_keep_making_twice_the_handshakes() {
 fn a_busy_session_is_replaced_every_120_seconds_by_its_initiator_without_a_gap() {
     for suite in Suite::ALL {
         let mut world = World::new(2, suite, 7);
-        let sent = busy(&mut world, 1210);
+        world.connect(0, 1);
+        world.run(secs(1));
+        let sent = busy(&mut world, 1230);
 
         assert_eq!(world.nodes[1].received.len(), sent);
         assert_eq!(world.nodes[0].received.len(), sent);
@@ -114,11 +116,42 @@ fn a_busy_session_is_replaced_every_120_seconds_by_its_initiator_without_a_gap()
 }
 
 #[test]
+fn a_session_that_is_only_received_on_late_in_its_life_is_replaced_in_time() {
+    let mut world = World::new(2, Suite::AesGcm, 17);
+    world.connect(0, 1);
+    world.run(secs(170));
+    assert_eq!(world.nodes[0].handshakes(1), 1);
+    world.send(1, 0, b"x");
+    world.run(secs(2));
+
+    assert_eq!(world.nodes[0].handshakes(1), 2);
+}
+
+#[test]
+fn a_session_of_aes_gcm_is_replaced_after_2_to_the_36_messages_by_whoever_sent_them() {
+    for worn in [0, 1] {
+        let mut world = World::new(2, Suite::AesGcm, 18);
+        world.connect(0, 1);
+        world.run(secs(1));
+        world.nodes[worn].sendable[&id(1 - worn)].reserve(1 << 36).unwrap();
+        world.run(secs(10));
+
+        assert_eq!([world.nodes[0].handshakes(1), world.nodes[1].handshakes(0)], [2, 2], "node {worn}");
+        let session = world.nodes[worn].sendable[&id(1 - worn)].clone();
+        world.run(secs(6));
+        assert_eq!(session.reserve(1 << 36).map(|first| first < 10), Some(true));
+        world.connect(worn, 1 - worn);
+        world.run(millis(50));
+        assert_eq!(world.nodes[worn].handshakes(1 - worn), 3, "a packet that wants to go does not wait for that");
+    }
+}
+
+#[test]
 fn an_idle_session_is_not_replaced_and_ends_after_180_seconds() {
     let mut world = World::new(2, Suite::ChaChaPoly, 8);
     world.send(0, 1, b"once");
     world.run(secs(180));
-    assert_eq!([world.nodes[0].sessions.len(), world.nodes[1].sessions.len()], [1, 0]);
+    assert_eq!([world.nodes[0].sessions.len(), world.nodes[1].sessions.len()], [1, 1]);
     world.run(secs(1));
 
     assert!(world.nodes.iter().all(|node| node.sessions.is_empty() && node.sendable.is_empty()));
@@ -260,6 +293,21 @@ fn a_removed_peer_has_its_sessions_ended_and_is_unknown() {
     world.send(1, 0, b"again");
     world.run(secs(1));
     assert_eq!(world.nodes[0].received.last(), Some(&(id(1), b"again".to_vec())));
+}
+
+#[test]
+fn shortened_timers_count() {
+    let timers = Timers { rekey_attempt_time: secs(2), rekey_timeout: millis(300), ..Timers::default() };
+    let mut world = World::new(2, Suite::AesGcm, 19);
+    let clocks = world.clocks();
+    let mut endpoint = Endpoint::with_timers(private(7), clocks.instant, [1; 32], timers);
+    endpoint.insert_peer(id(1), settings(1, Suite::AesGcm)).unwrap();
+    world.nodes[0].endpoint = endpoint;
+    world.connect(0, 1);
+    world.run(secs(3));
+
+    assert!((6..=7).contains(&world.sent.len()), "{} initiations", world.sent.len());
+    assert_eq!(world.nodes[0].events.iter().map(kind).collect::<Vec<_>>(), ["unreachable"]);
 }
 
 /// Both send a packet every 100 ms; returns how many each.

@@ -1,4 +1,5 @@
 use std::io::{self, Read};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,13 +10,16 @@ use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderM
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tunmesh_membership::RefusedRecord;
 use tunmesh_protocol::ControlUrl;
+
+use crate::tls::{CertificateIdentity, PROOF, Tls};
 
 /// Requests to one node over one kept-alive connection, which is renewed after 10 s without use or when its URL changes.
 ///
@@ -23,42 +27,55 @@ use tunmesh_protocol::ControlUrl;
 #[derive(Default)]
 pub(crate) struct Channel {
     idle: Mutex<Option<Idle>>,
+    /// Whose certificate is wanted at the other end, where members have one for their address.
+    member: Option<Ipv4Addr>,
 }
 
 struct Idle {
-    sender: SendRequest<Full<Bytes>>,
+    connection: Connection,
     url: ControlUrl,
     used_at: Instant,
 }
 
+/// An open connection and what the other end showed on it.
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    certificate: Option<CertificateDer<'static>>,
+}
+
 impl Channel {
+    /// To the member with this address; no other one is told anything where certificates name addresses.
+    pub(crate) fn to_member(address: Ipv4Addr) -> Self {
+        Self { member: Some(address), ..Self::default() }
+    }
+
     /// Sends one request and reads the whole answer. `limit` bounds connecting and answering, each.
     pub(crate) async fn send(
         &self,
         url: &ControlUrl,
         call: &Call<'_>,
-        tls: &Arc<ClientConfig>,
+        tls: &Tls,
         limit: Duration,
     ) -> Result<Reply, RequestError> {
         let mut idle = self.idle.lock().await;
-        let is_usable = |kept: &Idle| kept.url == *url && kept.used_at.elapsed() < IDLE_LIMIT && kept.sender.is_ready();
-        let keep = |sender| Idle { sender, url: url.clone(), used_at: Instant::now() };
-        if let Some(Idle { mut sender, .. }) = idle.take().filter(is_usable) {
-            match exchange(&mut sender, url, call, limit).await {
+        let is_usable = |kept: &Idle| kept.url == *url && kept.used_at.elapsed() < IDLE_LIMIT && kept.connection.sender.is_ready();
+        let keep = |connection| Idle { connection, url: url.clone(), used_at: Instant::now() };
+        if let Some(Idle { mut connection, .. }) = idle.take().filter(is_usable) {
+            match exchange(&mut connection, url, call, limit).await {
                 Err(RequestError::Dropped { .. }) => {}
                 outcome => {
-                    *idle = outcome.is_ok().then(|| keep(sender));
+                    *idle = outcome.is_ok().then(|| keep(connection));
                     return outcome;
                 }
             }
         }
-        let mut sender = open(url, tls, limit).await?;
-        let mut outcome = exchange(&mut sender, url, call, limit).await;
+        let mut connection = open(url, tls, self.member, limit).await?;
+        let mut outcome = exchange(&mut connection, url, call, limit).await;
         if matches!(outcome, Err(RequestError::Dropped { .. })) {
-            sender = open(url, tls, limit).await?;
-            outcome = exchange(&mut sender, url, call, limit).await;
+            connection = open(url, tls, self.member, limit).await?;
+            outcome = exchange(&mut connection, url, call, limit).await;
         }
-        *idle = outcome.is_ok().then(|| keep(sender));
+        *idle = outcome.is_ok().then(|| keep(connection));
         outcome
     }
 }
@@ -71,6 +88,8 @@ pub(crate) struct Call<'a> {
     pub(crate) body: Option<Bytes>,
     /// Path, starting with a slash.
     pub(crate) path: &'a str,
+    /// [`PROOF`] header, where members have certificates for their addresses.
+    pub(crate) proof: Option<&'a str>,
 }
 
 /// A complete answer, decoded if it was gzip.
@@ -79,6 +98,8 @@ pub(crate) struct Reply {
     pub(crate) authorization: Option<Vec<u8>>,
     /// The body, at most [`MAX_REPLY`] bytes.
     pub(crate) body: Bytes,
+    /// What the other end showed, verified as TLS wants it.
+    pub(crate) certificate: Option<CertificateDer<'static>>,
     /// Whether the content type is `application/json`, parameters allowed.
     pub(crate) is_json: bool,
     pub(crate) status: StatusCode,
@@ -104,12 +125,45 @@ pub(crate) async fn connect(
     }
 }
 
+/// Whether a connection just opened leads to the member with `address`, by the certificate shown there.
+pub(crate) fn prove_member(
+    stream: &TlsStream<TcpStream>,
+    url: &ControlUrl,
+    tls: &Tls,
+    address: Ipv4Addr,
+) -> Result<(), RequestError> {
+    check(url, tls.identity.as_ref(), shown(stream), address)
+}
+
+/// Whether whoever showed `certificate` may have `address`; anybody may where that is not proven by certificates.
+pub(super) fn check(
+    url: &ControlUrl,
+    identity: Option<&CertificateIdentity>,
+    certificate: Option<&CertificateDer<'_>>,
+    address: Ipv4Addr,
+) -> Result<(), RequestError> {
+    let Some(identity) = identity else {
+        return Ok(());
+    };
+    let verdict = certificate.map_or(Err(RefusedRecord::UntrustedCertificate), |shown| identity.certifies(shown, address));
+    verdict.map_err(|source| RequestError::NotCertified { url: url.clone(), address, source })
+}
+
+fn shown(stream: &TlsStream<TcpStream>) -> Option<&CertificateDer<'static>> {
+    stream.get_ref().1.peer_certificates().and_then(|shown| shown.first())
+}
+
 async fn open(
     url: &ControlUrl,
-    tls: &Arc<ClientConfig>,
+    tls: &Tls,
+    member: Option<Ipv4Addr>,
     limit: Duration,
-) -> Result<SendRequest<Full<Bytes>>, RequestError> {
-    let stream = connect(url, tls, limit).await?;
+) -> Result<Connection, RequestError> {
+    let stream = connect(url, &tls.client, limit).await?;
+    if let Some(address) = member {
+        prove_member(&stream, url, tls, address)?;
+    }
+    let certificate = shown(&stream).cloned();
     let (sender, connection) =
         handshake(TokioIo::new(stream)).await.map_err(|source| RequestError::Dropped { url: url.clone(), source })?;
     tokio::spawn(async move {
@@ -117,17 +171,18 @@ async fn open(
             tracing::trace!(%error, "control connection ended");
         }
     });
-    Ok(sender)
+    Ok(Connection { sender, certificate })
 }
 
 async fn exchange(
-    sender: &mut SendRequest<Full<Bytes>>,
+    connection: &mut Connection,
     url: &ControlUrl,
     call: &Call<'_>,
     limit: Duration,
 ) -> Result<Reply, RequestError> {
     let answer = async {
-        let response = sender
+        let response = connection
+            .sender
             .send_request(request(url, call))
             .await
             .map_err(|source| RequestError::Dropped { url: url.clone(), source })?;
@@ -141,6 +196,7 @@ async fn exchange(
         Ok(Reply {
             authorization: head.headers.get(AUTHORIZATION).map(|value| value.as_bytes().to_vec()),
             body,
+            certificate: connection.certificate.clone(),
             is_json: is_json(&head.headers),
             status: head.status,
         })
@@ -157,6 +213,9 @@ fn request(url: &ControlUrl, call: &Call<'_>) -> Request<Full<Bytes>> {
     };
     if let Some(authorization) = call.authorization {
         builder = builder.header(AUTHORIZATION, authorization);
+    }
+    if let Some(proof) = call.proof {
+        builder = builder.header(PROOF, proof);
     }
     builder
         .body(Full::new(call.body.clone().unwrap_or_default()))
@@ -189,6 +248,8 @@ pub(crate) enum RequestError {
     Connect { url: ControlUrl, source: io::Error },
     #[error("{url} closed the connection without an answer")]
     Dropped { url: ControlUrl, source: hyper::Error },
+    #[error("whoever listens at {url} has no certificate for {address} of the mesh (clustering.auth.address_certificates)")]
+    NotCertified { url: ControlUrl, address: Ipv4Addr, source: RefusedRecord },
     #[error("{url} did not answer in time")]
     Timeout { url: ControlUrl },
 }

@@ -1,16 +1,18 @@
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::StatusCode;
 use tunmesh_protocol::{
-    AuthError, BodyDigest, ControlUrl, NodeId, NodeInfo, NodeInfoError, Registration, RegistrationError, SessionError,
+    AuthError, BodyDigest, ControlUrl, Implementation, NodeId, NodeInfo, NodeInfoError, Registration, RegistrationError, SessionError,
     Token, authorize, verify,
 };
 
-use super::channel::{Call, Channel, Reply, RequestError};
+use super::channel::{Call, Channel, Reply, RequestError, check};
 use crate::peers::{OutboundSession, Peer};
 use crate::shared::Shared;
+use crate::stream::STREAM;
 
 /// The client's half of the v0 control protocol: every request this node makes, each answer verified.
 pub(crate) struct Exchange<'a> {
@@ -24,9 +26,18 @@ impl<'a> Exchange<'a> {
 
     /// Asks who listens at `url`, on a connection of its own. Unauthenticated by design (row M27).
     pub(crate) async fn node_info(&self, url: &ControlUrl) -> Result<NodeInfo, ExchangeError> {
-        let call = Call { authorization: None, body: None, path: "/tunmesh/control/v0/node_info" };
+        self.ask(url, &Channel::default()).await
+    }
+
+    /// The same where the member with this address should listen, which it proves where members have certificates for that.
+    pub(crate) async fn node_info_of(&self, url: &ControlUrl, address: Ipv4Addr) -> Result<NodeInfo, ExchangeError> {
+        self.ask(url, &Channel::to_member(address)).await
+    }
+
+    async fn ask(&self, url: &ControlUrl, channel: &Channel) -> Result<NodeInfo, ExchangeError> {
+        let call = Call { authorization: None, body: None, path: "/tunmesh/control/v0/node_info", proof: None };
         let live = self.shared.live.load();
-        let reply = Channel::default().send(url, &call, &live.tls.client, live.request_timeout()).await?;
+        let reply = channel.send(url, &call, &live.tls, live.request_timeout()).await?;
         Ok(NodeInfo::parse(&expect_json(url, reply)?.body)?)
     }
 
@@ -44,7 +55,9 @@ impl<'a> Exchange<'a> {
             .post(url, id, channel, "/tunmesh/control/v0/registrations/register", live.cluster.signing(), body)
             .await?;
         self.verified(url, id, &live.cluster.accepted(), &reply)?;
-        answer_of(id, &reply)
+        let answer = answer_of(id, &reply)?;
+        check(url, live.tls.identity.as_ref(), reply.certificate.as_ref(), answer.local.address.address())?;
+        Ok(answer)
     }
 
     /// Registers at a member within the session it gave us; `None` if there is no such session yet.
@@ -121,8 +134,11 @@ impl<'a> Exchange<'a> {
         let live = self.shared.live.load_full();
         let authorization =
             authorize(token, &self.shared.id, id, BodyDigest::of(&body), &live.windows, self.shared.clock.wall());
-        let call = Call { authorization: Some(&authorization), body: Some(body), path };
-        let reply = channel.send(url, &call, &live.tls.client, live.request_timeout()).await?;
+        // A session token proves who signs, the cluster token only that it is a member.
+        let identity = live.tls.identity.as_ref().filter(|_| token.id() == live.cluster.signing().id());
+        let proof = identity.map(|identity| identity.prove(&authorization));
+        let call = Call { authorization: Some(&authorization), body: Some(body), path, proof: proof.as_deref() };
+        let reply = channel.send(url, &call, &live.tls, live.request_timeout()).await?;
         expect_json(url, reply)
     }
 
@@ -197,18 +213,34 @@ pub(crate) enum FailureKind {
     Unverified,
 }
 
-/// Whether the node takes further requests on a connection before the first is answered, and answers them in order.
-pub(crate) fn takes_pipelining(info: &NodeInfo) -> bool {
-    info.implementation.as_ref().is_some_and(|implementation| implementation.offers(PIPELINING))
+/// What a node can do beyond the original.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Features {
+    /// It takes datagrams over UDP.
+    pub(crate) datagrams: bool,
+    /// It takes further requests on a connection before the first is answered, and answers them in order.
+    pub(crate) pipelining: bool,
+    /// It takes packets in TLS streams.
+    pub(crate) streams: bool,
 }
 
-/// Name of that feature in `node_info`.
+impl Features {
+    /// What `node_info` says; `None` is the original.
+    pub(crate) fn of(implementation: Option<&Implementation>) -> Self {
+        let offers = |feature| implementation.is_some_and(|implementation| implementation.offers(feature));
+        let datagrams = implementation.is_some_and(|implementation| !implementation.endpoints.is_empty());
+        Self { datagrams, pipelining: offers(PIPELINING), streams: offers(STREAM) }
+    }
+}
+
+/// Name of pipelining in `node_info`.
 pub(crate) const PIPELINING: &str = "pipelining";
 
 impl ExchangeError {
     pub(crate) fn kind(&self) -> FailureKind {
         match self {
             Self::Auth(_)
+            | Self::Request(RequestError::NotCertified { .. })
             | Self::ContentType { .. }
             | Self::NodeInfo(_)
             | Self::OtherNode { .. }
@@ -219,6 +251,16 @@ impl ExchangeError {
             Self::Status { status, .. } if status.is_client_error() => FailureKind::Refused,
             Self::Status { .. } | Self::Stopped => FailureKind::Failed,
         }
+    }
+
+    /// Whether the peer answered 401 or 403: it takes neither our secret nor our clock, it does not say which.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self, Self::Status { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, .. })
+    }
+
+    /// Whether the other end has no certificate for the address that is or should be its own.
+    pub(crate) fn is_not_certified(&self) -> bool {
+        matches!(self, Self::Request(RequestError::NotCertified { .. }))
     }
 
     /// Whether the peer answered 404: it does not know us, or not the route.

@@ -45,7 +45,7 @@ impl Arena {
 }
 
 /// Runs received with one call.
-const BUFFERS: usize = 8;
+const BUFFERS: usize = 4;
 
 /// A run of up to 64 joined datagrams is at most a datagram of the largest size.
 const JOINED_LEN: usize = 64 << 10;

@@ -18,6 +18,8 @@ pub(crate) struct Link {
     endpoint: ArcSwapOption<SocketAddr>,
     /// Largest IP packet that fits a datagram on the way there, in bytes.
     largest: AtomicUsize,
+    /// Whether that is the last word.
+    is_settled: AtomicBool,
     /// Complete packets that wait for the way to be found.
     waiting: Mutex<VecDeque<Vec<u8>>>,
     /// Whether the owner was asked for a way already.
@@ -31,6 +33,7 @@ impl Link {
             session: ArcSwapOption::empty(),
             endpoint: ArcSwapOption::empty(),
             largest: AtomicUsize::new(usize::MAX),
+            is_settled: AtomicBool::new(false),
             waiting: Mutex::default(),
             asked: AtomicBool::new(false),
         }
@@ -72,8 +75,14 @@ impl Link {
         self.largest.load(Relaxed)
     }
 
-    pub(crate) fn set_largest(&self, bytes: usize) {
+    /// Whether senders of larger packets are to be told.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_settled.load(Relaxed)
+    }
+
+    pub(crate) fn set_largest(&self, bytes: usize, settled: bool) {
         self.largest.store(bytes, Relaxed);
+        self.is_settled.store(settled, Relaxed);
     }
 
     /// Keeps a packet until a way is found; the oldest gives way to it. Says whether the owner is to be asked.
@@ -87,6 +96,13 @@ impl Link {
     /// Whether the owner is to be asked for a way: true once, until a way was set.
     pub(crate) fn ask(&self) -> bool {
         !self.asked.swap(true, Relaxed)
+    }
+
+    /// Drops the packets that wait and returns how many; the next one asks for a way again.
+    pub(crate) fn give_up(&self) -> usize {
+        let dropped = self.take_waiting().len();
+        self.asked.store(false, Relaxed);
+        dropped
     }
 
     /// The packets that waited, oldest first.

@@ -70,8 +70,8 @@ impl Run {
     }
 }
 
-/// Bytes gathered before they are sent: three super packets, so that sending begins while the rest is still sealed.
-const FULL_LEN: usize = 192 << 10;
+/// Bytes gathered before they are sent: two super packets, so that sending begins while the rest is still sealed.
+const FULL_LEN: usize = 128 << 10;
 
 /// Room made at first use: what is gathered, and one super packet with its headers beyond it.
 const INITIAL_LEN: usize = FULL_LEN + (72 << 10);

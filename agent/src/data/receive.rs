@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tunmesh_mesh::{DropReason, Inbound as Verdict};
-use tunmesh_packet::{Coalescer, Offload, complete_checksum, split};
+use tunmesh_packet::{Coalescer, complete_checksum};
 use tunmesh_session::{MessageType, OpenError, Opened, message_type, receiver_index};
 
 use super::arena::{Arena, Received};
@@ -69,7 +69,7 @@ impl Receiver {
         now: Instant,
     ) {
         let mut rest = run.bytes.clone();
-        while !rest.is_empty() {
+        while rest.start < rest.end {
             let datagram = next_of(&mut rest, run.stride);
             let bytes = &self.arena.bytes[datagram.clone()];
             if message_type(bytes) != Some(MessageType::Transport) {
@@ -99,7 +99,7 @@ impl Receiver {
         let session = &judge.inbound.session;
         let (mut packets, mut bytes, mut opened_any) = (0, 0, false);
         let mut opening = session.opening();
-        while !rest.is_empty() {
+        while rest.start < rest.end {
             let mut after = rest.clone();
             let datagram = next_of(&mut after, run.stride);
             if receiver_index(&self.arena.bytes[datagram.clone()]) != Some(session.local_index()) {
@@ -166,10 +166,10 @@ impl Receiver {
                     if partial && complete_checksum(bytes).is_err() {
                         return drop_from(transmitter, judge.inbound, DropReason::Malformed);
                     }
-                    let (Some(target), Ok(segments)) = (target, split(bytes, &Offload::default())) else {
+                    let Some(target) = target else {
                         return drop_from(transmitter, judge.inbound, DropReason::NoRoute);
                     };
-                    return transmitter.send(target, bytes, &segments, now);
+                    return transmitter.pass_on(peer, target, bytes, now);
                 }
                 Err(reason) => return drop_from(transmitter, judge.inbound, reason),
             }

@@ -16,6 +16,11 @@ impl Socket {
         Ok(Self { socket, state })
     }
 
+    /// Port it takes datagrams at.
+    pub(crate) fn port(&self) -> io::Result<u16> {
+        Ok(self.socket.local_addr()?.port())
+    }
+
     /// Datagrams that one call sends at most; 1 where the kernel cannot cut (before Linux 4.18).
     pub(crate) fn max_segments(&self) -> usize {
         self.state.max_gso_segments()

@@ -15,6 +15,7 @@ use super::worker::{Notice, Notices};
 use super::{Device, QueuedPacket};
 use crate::peers::Peer;
 use crate::shared::{Forwarding, Shared};
+use crate::stream::QueuedCapsule;
 
 /// The half of a packet thread that sends: from the device, and whatever the receiving half passes on.
 pub(super) struct Transmitter {
@@ -79,10 +80,10 @@ impl Transmitter {
             return self.notices.send(Notice::Snooped(packet.into()));
         }
         match forwarding.routes.outbound(&header) {
-            Ok(Outbound::Unicast(id)) => self.send_to(forwarding.peers.get(id), packet, &segments, now),
+            Ok(Outbound::Unicast(id)) => self.send_to(forwarding.peers.get(id), packet, &offload, &segments, now),
             Ok(Outbound::Broadcast(ids)) => {
                 for id in ids {
-                    self.send_to(forwarding.peers.get(id), packet, &segments, now);
+                    self.send_to(forwarding.peers.get(id), packet, &offload, &segments, now);
                 }
             }
             Err(reason) => {
@@ -92,18 +93,37 @@ impl Transmitter {
         }
     }
 
-    fn send_to(&mut self, peer: Option<&Arc<Peer>>, packet: &[u8], segments: &Segments<'_>, now: Instant) {
+    fn send_to(
+        &mut self,
+        peer: Option<&Arc<Peer>>,
+        packet: &[u8],
+        offload: &Offload,
+        segments: &Segments<'_>,
+        now: Instant,
+    ) {
         match peer {
-            Some(peer) => self.send(peer, packet, segments, now),
+            Some(peer) => self.send(peer, packet, offload, segments, now),
             None => self.drop(None, DropReason::NoRoute, segments.count()),
         }
     }
 
-    /// Sends the segments of `packet` to `peer` on the way its packets go at the moment.
-    pub(super) fn send(&mut self, peer: &Arc<Peer>, packet: &[u8], segments: &Segments<'_>, now: Instant) {
+    /// Sends the segments of `packet`, which is as `offload` says, to `peer` on the way its packets go at the moment.
+    pub(super) fn send(
+        &mut self,
+        peer: &Arc<Peer>,
+        packet: &[u8],
+        offload: &Offload,
+        segments: &Segments<'_>,
+        now: Instant,
+    ) {
         match peer.link.way() {
             Way::Udp => self.seal(peer, packet, segments, now),
-            Way::V0 | Way::Stream => self.enqueue(peer, segments, now),
+            Way::Stream => {
+                if peer.stream.push(QueuedCapsule::new(packet, offload, segments, now)).is_err() {
+                    self.drop(Some(peer), DropReason::QueueFull, segments.count());
+                }
+            }
+            Way::V0 => self.enqueue(peer, segments, now),
             Way::Unknown => self.keep(peer, segments),
         }
     }
@@ -139,6 +159,25 @@ impl Transmitter {
         peer.counters.tx.add_many(count, bytes);
     }
 
+    /// Passes a packet with complete checksums that `from` sent on to `to`. One that does not fit is answered.
+    pub(super) fn pass_on(&mut self, from: &Arc<Peer>, to: &Arc<Peer>, packet: &[u8], now: Instant) {
+        let largest = to.link.largest();
+        if packet.len() > largest && to.link.way() == Way::Udp {
+            self.drop(Some(to), DropReason::TooBig, 1);
+            if to.link.is_settled()
+                && let Some(answer) = too_big(packet, u32::try_from(largest).unwrap_or(u32::MAX))
+                && let Ok(segments) = split(&answer, &Offload::default())
+            {
+                self.send(from, &answer, &Offload::default(), &segments, now);
+            }
+            return;
+        }
+        match split(packet, &Offload::default()) {
+            Ok(segments) => self.send(to, packet, &Offload::default(), &segments, now),
+            Err(_) => self.drop(Some(from), DropReason::Malformed, 1),
+        }
+    }
+
     /// Answers a ping of `peer`, or sends one.
     pub(super) fn control(&mut self, peer: &Peer, kind: ControlKind, number: u64, len: usize, now: Instant) {
         let session = peer.link.session();
@@ -154,7 +193,7 @@ impl Transmitter {
         session.note_sent(now, false);
     }
 
-    /// Puts complete packets into the queue of the peer's lane or stream.
+    /// Puts complete packets into the queue of the peer's lane.
     fn enqueue(&self, peer: &Arc<Peer>, segments: &Segments<'_>, now: Instant) {
         for packet in complete(segments) {
             if peer.queue.push(QueuedPacket::new(packet, now, self.shared.clock)).is_err() {
@@ -179,6 +218,9 @@ impl Transmitter {
     /// Tells the sender of a packet that it does not fit.
     fn refuse(&self, peer: &Arc<Peer>, packet: &[u8], largest: usize) {
         self.drop(Some(peer), DropReason::TooBig, 1);
+        if !peer.link.is_settled() {
+            return;
+        }
         if let Some(answer) = too_big(packet, u32::try_from(largest).unwrap_or(u32::MAX)) {
             let _gone = self.device.write(&answer);
         }
@@ -208,7 +250,7 @@ impl Transmitter {
 }
 
 /// The segments with complete checksums, each by itself.
-fn complete<'a>(segments: &'a Segments<'a>) -> impl Iterator<Item = Vec<u8>> + 'a {
+pub(crate) fn complete<'a>(segments: &'a Segments<'a>) -> impl Iterator<Item = Vec<u8>> + 'a {
     (0..segments.count()).map(|index| {
         let mut packet = vec![0; segments.len_of(index)];
         let written = segments.write(index, &mut packet, L4Checksum::Complete);
@@ -230,5 +272,5 @@ fn is_group_report(header: &IpHeader) -> bool {
 /// Flag of a sealed datagram: the TCP or UDP checksum inside is not filled in, as the seal vouches for the packet.
 pub(super) const FLAG_PARTIAL: u8 = 1;
 
-/// Longest IP packet.
-const MAX_PACKET: usize = 65_535;
+/// Longest packet the device hands out: an IPv6 super packet whose payload has the longest length there is.
+const MAX_PACKET: usize = 40 + 65_535;

@@ -1,26 +1,33 @@
 //! What the owner does beside the v0 core for peers of our kind: gossip, sessions, and the way packets take.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+mod report;
+mod streams;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use tunmesh_membership::{DATAGRAM_TYPE, KeyRing, Membership, Record};
+use tunmesh_membership::{DATAGRAM_TYPE, KeyRing, Membership, Record, RecordDraft};
 use tunmesh_mesh::{Node, Offers, Path, PathAction, TICK, Way};
 use tunmesh_protocol::NodeId;
-use tunmesh_session::{Endpoint, Event, PeerId, PeerSettings, PresharedKey, PublicKey, Session, Suite, Target};
+use tunmesh_session::{Endpoint, Event, PeerId, PeerSettings, PresharedKey, PublicKey, Refusal, Session, Suite, Target};
 
-use super::record::{AES_GCM, STREAM, member_of};
+use self::report::Told;
+use super::devices::Devices;
+use super::record::{AES_GCM, STREAM, draft, member_of};
 use crate::data::{Control, ControlKind, Inbound, Notice, QueuedPacket, Socket};
 use crate::keys;
 use crate::peers::Peer;
 use crate::shared::Shared;
+use crate::stream::QueuedCapsule;
 
 /// Gossip, sessions and paths of this node.
 pub(crate) struct DataPlane {
     shared: Arc<Shared>,
     socket: Option<Arc<Socket>>,
     endpoint: Endpoint,
+    devices: Devices,
     membership: Option<Membership>,
     mtu: usize,
     peerings: BTreeMap<NodeId, Peering>,
@@ -30,6 +37,8 @@ pub(crate) struct DataPlane {
     inbound: HashMap<u32, Arc<Inbound>>,
     inbound_changed: bool,
     next_tick: Option<Instant>,
+    /// Members to whom no stream could be opened, with the time to try again, in that order.
+    resting: VecDeque<(Instant, NodeId)>,
 }
 
 /// One member, as far as sessions and ways to it are concerned.
@@ -38,6 +47,9 @@ struct Peering {
     path: Path,
     /// What it says of itself, and its number at the endpoint; while the gossip vouches for it.
     sealed: Option<(Arc<Record>, PeerId)>,
+    told: Told,
+    /// Whether both ends take streams, even if none can be opened for the moment.
+    takes_streams: bool,
 }
 
 impl DataPlane {
@@ -49,6 +61,7 @@ impl DataPlane {
         mtu: usize,
     ) -> Self {
         Self {
+            devices: Devices::new(Arc::clone(&shared), socket.clone(), Instant::now()),
             shared,
             socket,
             endpoint,
@@ -60,6 +73,7 @@ impl DataPlane {
             inbound: HashMap::new(),
             inbound_changed: false,
             next_tick: None,
+            resting: VecDeque::new(),
         }
     }
 
@@ -69,6 +83,17 @@ impl DataPlane {
         if let Some(membership) = &mut self.membership {
             for endpoint in endpoints {
                 membership.join(now, *endpoint);
+            }
+        }
+    }
+
+    /// Tells the others which multicast groups are wanted here.
+    pub(crate) fn want(&mut self, groups: BTreeSet<IpAddr>, now: Instant) {
+        let now = self.now(now);
+        if let Some(membership) = &mut self.membership {
+            let groups = groups.into_iter().collect();
+            if let Err(error) = membership.update(now, RecordDraft { groups, ..membership.draft().clone() }) {
+                tracing::warn!(%error, "the multicast groups are not told to the others");
             }
         }
     }
@@ -86,9 +111,9 @@ impl DataPlane {
     pub(crate) fn admit(&mut self, peer: Arc<Peer>, now: Instant) {
         let path = Path::new(Offers { v0: true, ..Offers::default() }, Way::V0, self.mtu, now);
         peer.link.set_way(Way::V0);
-        peer.link.set_largest(self.mtu);
+        peer.link.set_largest(self.mtu, false);
         let id = peer.id.clone();
-        self.peerings.insert(id.clone(), Peering { peer, path, sealed: None });
+        self.peerings.insert(id.clone(), Peering { peer, path, sealed: None, told: Told::default(), takes_streams: false });
         if let Some(record) = self.membership.as_ref().and_then(|membership| membership.get(&id)).cloned() {
             self.seal_with(&record, now);
         }
@@ -101,6 +126,11 @@ impl DataPlane {
         {
             self.forget(number);
         }
+    }
+
+    /// WireGuard devices that are members through this node.
+    pub(crate) fn devices(&self) -> impl Iterator<Item = &Arc<Peer>> {
+        self.devices.peers()
     }
 
     /// The gossip vouches for a member that was admitted, or it says something new of itself.
@@ -139,10 +169,11 @@ impl DataPlane {
         {
             peering.peer.link.set_endpoint(*endpoint);
         }
+        peering.takes_streams = plane.paths.stream && record.capabilities.contains(STREAM);
         let offers = Offers {
             udp: plane.paths.udp && self.socket.is_some(),
             pings: true,
-            stream: plane.paths.stream && record.capabilities.contains(STREAM),
+            stream: peering.takes_streams,
             v0: plane.paths.v0,
         };
         if !known {
@@ -155,7 +186,8 @@ impl DataPlane {
         let Some(peering) = self.peerings.get_mut(id) else {
             return;
         };
-        if let Some((_, number)) = peering.sealed.take() {
+        if let Some((record, number)) = peering.sealed.take() {
+            peering.told = peering.told.after(&record);
             let stream = peering.path.offers().stream;
             peering.path.offer(Offers { udp: false, pings: false, stream, v0: true }, now);
             peering.path.handle_session_lost(now);
@@ -177,14 +209,22 @@ impl DataPlane {
             Notice::Confirmed { local_index } => {
                 if let Some(inbound) = self.inbound.get(&local_index) {
                     self.endpoint.session_confirmed(inbound.session.peer(), local_index, now);
+                } else {
+                    self.devices.confirmed(local_index, now);
                 }
             }
             Notice::Datagram { from, bytes } => self.datagram(from, &bytes, now),
             Notice::Pong { peer, number, len, at } => {
                 if let Some(peering) = self.peerings.get_mut(&peer) {
-                    peering.path.handle_pong(number, len, at);
+                    let round_trip = peering.path.handle_pong(number, len, at);
+                    let live = self.shared.live.load();
+                    if let Some(round_trip) = round_trip.filter(|_| live.config.monitoring.enable_node_packet_metrics) {
+                        // Sealed packets carry no time; half of a round trip is how long they take.
+                        peering.peer.counters.latency.observe(round_trip / 2);
+                    }
                 }
             }
+            // The owner keeps the groups itself.
             Notice::Snooped(_) => {}
             Notice::TooBig { to, len } => {
                 let len = len.saturating_sub(Session::HEADER_LEN + Session::TAG_LEN);
@@ -196,6 +236,8 @@ impl DataPlane {
             Notice::Wanted(id) => {
                 if let Some(peering) = self.peerings.get_mut(&id) {
                     peering.path.handle_wanted(now);
+                } else {
+                    self.devices.wanted(&id, self.session_now(now));
                 }
             }
         }
@@ -207,10 +249,17 @@ impl DataPlane {
             if let Some(membership) = &mut self.membership
                 && let Err(refused) = membership.handle_datagram(gossip_now, from, bytes)
             {
+                self.shared.incidents.gossip_refused(refused, from, now);
                 tracing::debug!(%from, %refused, "gossip refused");
             }
-        } else if let Err(refusal) = self.endpoint.handle_datagram(session_now, from, bytes) {
-            tracing::debug!(%from, %refusal, "handshake refused");
+        } else {
+            let mut outcome = self.endpoint.handle_datagram(session_now, from, bytes);
+            if let Err(Refusal::UnknownIndex | Refusal::WrongMac) = outcome {
+                outcome = self.devices.handle_datagram(session_now, from, bytes);
+            }
+            if let Err(refusal) = outcome {
+                tracing::debug!(%from, %refusal, "handshake refused");
+            }
         }
     }
 
@@ -221,6 +270,8 @@ impl DataPlane {
             membership.handle_timeout(gossip_now);
         }
         self.endpoint.handle_timeout(session_now);
+        self.devices.handle_timeout(session_now);
+        self.resume_streams(now);
         if self.next_tick.is_some_and(|at| at <= now) {
             self.next_tick = None;
             for peering in self.peerings.values_mut().filter(|peering| peering.path.is_busy()) {
@@ -233,14 +284,14 @@ impl DataPlane {
     /// When to call [`Self::handle_timeout`] next.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let membership = self.membership.as_ref().and_then(Membership::poll_timeout);
-        [membership, self.endpoint.poll_timeout(), self.next_tick].into_iter().flatten().min()
+        [membership, self.endpoint.poll_timeout(), self.devices.poll_timeout(), self.next_tick, self.next_resumption()].into_iter().flatten().min()
     }
 
     /// Carries out what gossip, sessions and paths ask for; says whether the node was told anything.
     pub(crate) fn carry_out(&mut self, node: &mut Node, now: Instant) -> bool {
         let told = self.gossip(node, now);
         loop {
-            let mut busy = self.sessions(now);
+            let mut busy = self.sessions(now) | self.devices.sessions(now);
             busy |= self.paths(node, now);
             self.publish();
             self.transmit();
@@ -256,8 +307,10 @@ impl DataPlane {
 
     /// Shows new sessions to the packet threads, before the peer can learn of them.
     fn publish(&mut self) {
-        if std::mem::take(&mut self.inbound_changed) {
-            self.shared.sessions.store(Arc::new(self.inbound.clone()));
+        if std::mem::take(&mut self.inbound_changed) | self.devices.take_changed() {
+            let mut all = self.inbound.clone();
+            self.devices.add_sessions(&mut all);
+            self.shared.sessions.store(Arc::new(all));
         }
     }
 
@@ -306,6 +359,7 @@ impl DataPlane {
 
     fn sessions(&mut self, now: Instant) -> bool {
         let mut any = false;
+        let mut bereft = Vec::new();
         while let Some(event) = self.endpoint.poll_event() {
             any = true;
             match event {
@@ -331,7 +385,7 @@ impl DataPlane {
                         if sending.as_ref().is_some_and(|session| session.local_index() == local_index) {
                             drop(sending);
                             peering.peer.link.set_session(None);
-                            peering.path.handle_session_lost(now);
+                            bereft.push(number);
                         }
                     }
                 }
@@ -345,6 +399,14 @@ impl DataPlane {
                         peering.path.handle_unreachable();
                     }
                 }
+            }
+        }
+        // A session may end just before the one that takes its place comes.
+        for number in bereft {
+            if let Some(peering) = peering(&mut self.peerings, &self.numbers, number)
+                && peering.peer.link.session().is_none()
+            {
+                peering.path.handle_session_lost(now);
             }
         }
         any
@@ -369,9 +431,11 @@ impl DataPlane {
                             session.note_sent(now, false);
                         }
                     }
-                    PathAction::Fit(bytes) => {
-                        tracing::info!(peer = %peering.peer.id, bytes, "largest packet on the path");
-                        link.set_largest(bytes);
+                    PathAction::Fit { largest, settled } => {
+                        if settled && largest != link.largest() {
+                            tracing::info!(peer = %peering.peer.id, bytes = largest, "largest packet on the path");
+                        }
+                        link.set_largest(largest, settled);
                     }
                     PathAction::Take(way) => {
                         if link.way() != way {
@@ -381,6 +445,7 @@ impl DataPlane {
                         if way == Way::V0 {
                             node.handle_session_wanted(&peering.peer.id, now);
                         }
+                        streams::requeue(&self.shared, &peering.peer, way, now);
                         flush(&self.shared, self.socket.as_deref(), &peering.peer, way, now);
                     }
                 }
@@ -391,6 +456,7 @@ impl DataPlane {
 
     /// Sends what gossip and handshakes have to say.
     fn transmit(&mut self) {
+        self.devices.transmit();
         let Some(socket) = &self.socket else {
             return;
         };
@@ -436,9 +502,23 @@ impl DataPlane {
         let live = self.shared.live.load_full();
         let auth = &live.config.clustering.auth;
         let gossip_now = self.now(now);
+        self.devices.reconfigure(now);
         let Some(membership) = &mut self.membership else {
             return;
         };
+        if let Some(identity) = live.tls.identity.clone()
+            && let Err(error) = membership.reidentify(gossip_now, Box::new(identity))
+        {
+            tracing::error!(%error, "the changed certificate is not used for the gossip; an ECDSA P-256 or Ed25519 key makes it short enough");
+        }
+        let own = membership.own();
+        let drafted = draft(&live.config, &self.shared.id, own.public_key, own.endpoints.clone());
+        if drafted.addresses != own.addresses {
+            let drafted = RecordDraft { groups: own.groups.clone(), ..drafted };
+            if let Err(error) = membership.update(gossip_now, drafted) {
+                tracing::error!(%error, "others are not told of the WireGuard devices");
+            }
+        }
         if let Err(error) = membership.rekey(gossip_now, KeyRing::new(&auth.secret, &auth.previous_secrets)) {
             tracing::error!(%error, "the secrets are not used for the gossip");
         }
@@ -483,7 +563,7 @@ fn settings_of(shared: &Shared, own: &Record, record: &Record) -> Option<PeerSet
 }
 
 /// Sends the packets that waited for a way.
-fn flush(shared: &Shared, socket: Option<&Socket>, peer: &Peer, way: Way, now: Instant) {
+pub(super) fn flush(shared: &Shared, socket: Option<&Socket>, peer: &Peer, way: Way, now: Instant) {
     for packet in peer.link.take_waiting() {
         match way {
             Way::Unknown => {}
@@ -495,7 +575,12 @@ fn flush(shared: &Shared, socket: Option<&Socket>, peer: &Peer, way: Way, now: I
                     shared.counters.remote_tx.add(packet.len());
                 }
             }
-            Way::Stream | Way::V0 => {
+            Way::Stream => {
+                if peer.stream.push(QueuedCapsule::whole(&packet, now)).is_err() {
+                    peer.counters.drops.add(tunmesh_mesh::DropReason::QueueFull);
+                }
+            }
+            Way::V0 => {
                 let queued = QueuedPacket::new(packet, now, shared.clock);
                 if peer.queue.push(queued).is_err() {
                     peer.counters.drops.add(tunmesh_mesh::DropReason::QueueFull);
@@ -506,7 +591,7 @@ fn flush(shared: &Shared, socket: Option<&Socket>, peer: &Peer, way: Way, now: I
 }
 
 /// Seals a message of `len` bytes and sends it.
-fn send_sealed(socket: Option<&Socket>, peer: &Peer, session: &Session, len: usize, write: impl FnOnce(&mut [u8])) {
+pub(super) fn send_sealed(socket: Option<&Socket>, peer: &Peer, session: &Session, len: usize, write: impl FnOnce(&mut [u8])) {
     let (Some(socket), Some(endpoint), Some(counter)) = (socket, peer.link.endpoint(), session.reserve(1)) else {
         return;
     };
@@ -516,7 +601,7 @@ fn send_sealed(socket: Option<&Socket>, peer: &Peer, session: &Session, len: usi
     send(socket, endpoint, &datagram);
 }
 
-fn send(socket: &Socket, to: SocketAddr, datagram: &[u8]) {
+pub(super) fn send(socket: &Socket, to: SocketAddr, datagram: &[u8]) {
     if let Err(error) = socket.send(to, datagram, datagram.len()) {
         tracing::debug!(%to, %error, "datagram not sent");
     }

@@ -5,8 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use tunmesh_membership::{Capabilities, Record, RecordDraft};
 use tunmesh_mesh::Vouched;
-use tunmesh_protocol::config::{Config, SuiteChoice};
+use tunmesh_protocol::config::{Config, Networking, SuiteChoice};
 use tunmesh_protocol::{Ipv4Cidr, Member, NodeId};
+
+use crate::wireguard;
 
 /// The member prefers AES-256-GCM.
 pub(super) const AES_GCM: Capabilities = Capabilities(1);
@@ -17,9 +19,6 @@ pub(super) const STREAM: Capabilities = Capabilities(2);
 pub(crate) fn draft(config: &Config, id: &NodeId, public_key: [u8; 32], endpoints: Vec<SocketAddr>) -> RecordDraft {
     let networking = &config.networking;
     let plane = &networking.data_plane;
-    let own = IpAddr::V4(networking.ipv4.node_address_cidr.address());
-    let ipv6 = networking.ipv6.map(|ipv6| IpAddr::V6(ipv6.address));
-    let devices = networking.wireguard_peers.values().map(|device| IpAddr::V4(device.address));
     let has_aes = match plane.suite {
         SuiteChoice::Auto => cpu_has_aes(),
         SuiteChoice::AesGcm => true,
@@ -33,11 +32,19 @@ pub(crate) fn draft(config: &Config, id: &NodeId, public_key: [u8; 32], endpoint
         url: config.clustering.control_api_advertise_url.clone(),
         endpoints,
         public_key,
-        addresses: std::iter::once(own).chain(ipv6).chain(devices).map(IpNet::from).collect(),
+        addresses: addresses(networking).into_iter().map(IpNet::from).collect(),
         groups: Vec::new(),
         capabilities,
         version: env!("CARGO_PKG_VERSION").into(),
     }
+}
+
+/// All addresses of the mesh that lead to this node, its own IPv4 address first.
+pub(crate) fn addresses(networking: &Networking) -> Vec<IpAddr> {
+    let own = IpAddr::V4(networking.ipv4.node_address_cidr.address());
+    let ipv6 = networking.ipv6.map(|ipv6| IpAddr::V6(ipv6.address));
+    let devices = networking.wireguard_peers.values().flat_map(|device| wireguard::addresses(networking, device));
+    std::iter::once(own).chain(ipv6).chain(devices).collect()
 }
 
 /// The member a record describes, and what it says beyond; `None` if it has no IPv4 address.

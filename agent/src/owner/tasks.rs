@@ -1,9 +1,11 @@
 use std::sync::Arc;
+use std::time::Instant;
 
 use tunmesh_mesh::{MeetFailure, RegisterFailure};
 use tunmesh_protocol::{ControlUrl, Implementation, NodeId, Registration};
 
 use crate::client::{Channel, Exchange, ExchangeError, FailureKind};
+use crate::incidents::RefusalKind;
 use crate::peers::Peer;
 use crate::shared::Shared;
 
@@ -30,7 +32,7 @@ pub(super) enum Outcome {
 pub(super) async fn meet(shared: Arc<Shared>, url: ControlUrl, ours: Registration) -> Outcome {
     let exchange = Exchange::new(&shared);
     let attempt = async {
-        let info = exchange.node_info(&url).await.map_err(|error| failed(&url, &error))?;
+        let info = exchange.node_info(&url).await.map_err(|error| failed(&shared, &url, &error))?;
         if info.id == shared.id {
             tracing::debug!(%url, "the URL leads to ourselves");
             return Err(MeetFailure::Itself);
@@ -38,7 +40,12 @@ pub(super) async fn meet(shared: Arc<Shared>, url: ControlUrl, ours: Registratio
         let answer = exchange
             .register_by_cluster(&info.listen_url, &info.id, &Channel::default(), &ours)
             .await
-            .map_err(|error| failed(&info.listen_url, &error))?;
+            .map_err(|error| failed(&shared, &info.listen_url, &error))?;
+        if shared.live.load().tls.identity.is_some() && !answer.local.listen_url.same_place(&info.listen_url) {
+            // The certificate was shown there, and proves nothing of another place.
+            tracing::warn!(asked = %info.listen_url, named = %answer.local.listen_url, "a node names another URL than its own");
+            return Err(MeetFailure::Unverified);
+        }
         Ok((answer, info.implementation))
     };
     let result = attempt.await;
@@ -48,7 +55,11 @@ pub(super) async fn meet(shared: Arc<Shared>, url: ControlUrl, ours: Registratio
 /// Registers again at a known member: within its session if there is one, else with the cluster token.
 pub(super) async fn register(shared: Arc<Shared>, peer: Arc<Peer>, ours: Registration) -> Outcome {
     let exchange = Exchange::new(&shared);
-    let by_cluster = async || exchange.register_by_cluster(&peer.url(), &peer.id, &peer.channel, &ours).await;
+    let by_cluster = async || {
+        let url = peer.url();
+        let answer = exchange.register_by_cluster(&url, &peer.id, &peer.channel, &ours).await;
+        answer.inspect_err(|error| note_denial(&shared, &url, error))
+    };
     let result = match exchange.register_by_session(&peer, &ours).await {
         Ok(Some(answer)) => Ok(answer),
         Ok(None) => by_cluster().await,
@@ -81,12 +92,20 @@ pub(super) async fn open_session(shared: Arc<Shared>, peer: Arc<Peer>, rotate: b
     Outcome::SessionOpened { id: peer.id.clone(), opened: result.is_ok() }
 }
 
-fn failed(url: &ControlUrl, error: &ExchangeError) -> MeetFailure {
+fn failed(shared: &Shared, url: &ControlUrl, error: &ExchangeError) -> MeetFailure {
+    note_denial(shared, url, error);
     tracing::warn!(error = crate::logging::chain(error), "failed to register at a new node");
     tracing::debug!(%url, "the node was expected there");
     match error.kind() {
         FailureKind::Failed | FailureKind::Refused => MeetFailure::Refused,
         FailureKind::Unreachable => MeetFailure::Unreachable,
         FailureKind::Unverified => MeetFailure::Unverified,
+    }
+}
+
+/// Takes note that a node does not take our cluster secret, or our clock.
+fn note_denial(shared: &Shared, url: &ControlUrl, error: &ExchangeError) {
+    if error.is_denied() {
+        shared.incidents.refused(RefusalKind::WeAreDenied, url.to_string(), Instant::now());
     }
 }

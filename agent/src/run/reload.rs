@@ -63,14 +63,21 @@ fn keep_fixed(new: &mut Config, running: &Config) -> Vec<&'static str> {
             }
         };
     }
+    keep!(clustering.auth.address_certificates);
     keep!(clustering.auth.pub_key_size);
     keep!(control_api.listen_address);
     keep!(control_api.listen_port);
     keep!(logging.format);
     keep!(networking.clamp_mss);
+    keep!(networking.data_plane.advertise_endpoints);
+    keep!(networking.data_plane.listen_port);
+    keep!(networking.data_plane.paths);
+    keep!(networking.data_plane.suite);
+    keep!(networking.data_plane.workers);
     keep!(networking.ipv4.extra_addresses);
     keep!(networking.ipv4.network_cidr);
     keep!(networking.ipv4.node_address_cidr);
+    keep!(networking.ipv6);
     keep!(networking.mtu);
     keep!(networking.routes);
     keep!(networking.tun_device_id);

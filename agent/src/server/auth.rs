@@ -1,6 +1,7 @@
 //! Authentication as a type: a handler that takes one of these extractors cannot be reached without the proof.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::RequestPartsExt;
 use axum::body::{Body, HttpBody};
@@ -11,18 +12,21 @@ use axum::http::{HeaderMap, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use tunmesh_protocol::{BodyDigest, NodeId, Token, Verified, authorize, verify};
+use tunmesh_protocol::{AuthError, BodyDigest, NodeId, Token, Verified, authorize, verify};
 
 use super::ServerState;
 use super::error::ApiError;
 use crate::peers::Peer;
 use crate::shared::Shared;
+use crate::tls::Proof;
 
 /// A request signed with the cluster token.
 pub(super) struct ClusterSigned {
     pub(super) body: Bytes,
     /// Who signed; `None` if the token names nobody.
     pub(super) issuer: Option<NodeId>,
+    /// What tells which certificate the sender has.
+    pub(super) proof: Option<Proof>,
 }
 
 /// A request signed with the session this node gave to the peer named in the path.
@@ -38,9 +42,10 @@ impl FromRequest<ServerState> for ClusterSigned {
         let (parts, body) = request.into_parts();
         check_content_type(&parts.headers)?;
         let live = state.shared.live.load_full();
-        let verified = check_token(&parts, &live.cluster.accepted(), &state.shared)?;
+        let verified = check_token(&parts, &live.cluster.accepted(), &state.shared)
+            .inspect_err(|error| state.shared.incidents.request_refused(error.reason(), Instant::now()))?;
         let body = check_body(body, &verified, MAX_CONTROL_BODY).await?;
-        Ok(Self { body, issuer: verified.issuer.clone() })
+        Ok(Self { body, issuer: verified.issuer.clone(), proof: Proof::of(&parts.headers) })
     }
 }
 
@@ -82,9 +87,9 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 /// Everything that can be known before the body is read, so that nobody without a token makes us read one.
-fn check_token<'t>(parts: &Parts, tokens: &[&'t Token], shared: &Shared) -> Result<Verified<'t>, ApiError> {
+fn check_token<'t>(parts: &Parts, tokens: &[&'t Token], shared: &Shared) -> Result<Verified<'t>, AuthError> {
     let header = parts.headers.get(AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
-    Ok(verify(header, tokens, &shared.id, shared.clock.wall())?)
+    verify(header, tokens, &shared.id, shared.clock.wall())
 }
 
 fn is_for_packets(parts: &Parts) -> bool {

@@ -25,6 +25,8 @@ pub(crate) enum ApiError {
     NoIssuer,
     #[error("no session with this node")]
     NoSession,
+    #[error("no certificate for the address of the sender")]
+    NotCertified,
     #[error("the registration is refused")]
     Refused(#[from] Refusal),
     #[error(transparent)]
@@ -43,6 +45,7 @@ impl IntoResponse for ApiError {
             Self::Callback(_) | Self::Stopping(_) => text(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
             Self::ContentType { found } => text(StatusCode::BAD_REQUEST, &format!("Invalid content type {found}")),
             Self::Malformed { .. } | Self::NoIssuer => html(StatusCode::BAD_REQUEST, "Failed"),
+            Self::NotCertified => html(StatusCode::FORBIDDEN, "Forbidden"),
             Self::Refused(Refusal::ToSelf) => html(StatusCode::MISDIRECTED_REQUEST, "Registration to self"),
             Self::Refused(Refusal::IdMismatch) => html(StatusCode::BAD_REQUEST, "Failed"),
             Self::Refused(refusal) => html(StatusCode::CONFLICT, &refusal.to_string()),
@@ -62,6 +65,7 @@ impl ApiError {
             | Self::ContentType { .. }
             | Self::NoIssuer
             | Self::NoSession
+            | Self::NotCertified
             | Self::Refused(_)
             | Self::Stopping(_)
             | Self::UnknownNode => None,

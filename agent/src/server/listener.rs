@@ -13,7 +13,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use crate::shared::Shared;
+use super::{ServerState, router, streams};
+use crate::stream::ALPN;
 
 /// Binds the API port while the process still has the right to, before the runtime exists.
 pub(crate) fn bind(address: IpAddr, port: u16) -> io::Result<std::net::TcpListener> {
@@ -23,7 +24,8 @@ pub(crate) fn bind(address: IpAddr, port: u16) -> io::Result<std::net::TcpListen
 }
 
 /// Accepts connections for ever. At most [`MAX_CONNECTIONS`] at a time; further ones wait in the kernel's backlog.
-pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, router: Router) -> Infallible {
+pub(crate) async fn serve(state: ServerState, listener: TcpListener) -> Infallible {
+    let router = router(state.clone());
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let permit = Arc::clone(&room).acquire_owned().await.expect("the semaphore is never closed");
@@ -36,9 +38,9 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, router: Ro
                 continue;
             }
         };
-        let (shared, router) = (Arc::clone(&shared), router.clone());
+        let (state, router) = (state.clone(), router.clone());
         tokio::spawn(async move {
-            if let Err(error) = converse(&shared, stream, router).await {
+            if let Err(error) = converse(&state, stream, router).await {
                 tracing::debug!(error = crate::logging::chain(&*error), "connection ended");
             }
             drop(permit);
@@ -47,13 +49,16 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, router: Ro
 }
 
 async fn converse(
-    shared: &Shared,
+    state: &ServerState,
     stream: TcpStream,
     router: Router,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
-    let acceptor = TlsAcceptor::from(Arc::clone(&shared.live.load().tls.server));
+    let acceptor = TlsAcceptor::from(Arc::clone(&state.shared.live.load().tls.server));
     let stream = timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await??;
+    if stream.get_ref().1.alpn_protocol() == Some(ALPN) {
+        return streams::serve(state, stream, HEADER_LIMIT).await;
+    }
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_LIMIT)

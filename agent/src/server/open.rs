@@ -15,6 +15,7 @@ use crate::client::PIPELINING;
 use crate::health::Health;
 use crate::metrics;
 use crate::shared::Shared;
+use crate::stream::STREAM;
 
 /// `GET /health`: 200 if all is well, 503 if not, the same JSON either way.
 pub(super) async fn health(State(state): State<ServerState>) -> Result<Response, ApiError> {
@@ -39,12 +40,15 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMa
 
 /// `GET node_info`: who listens here, and where it is to be reached.
 pub(super) async fn node_info(State(shared): State<Arc<Shared>>) -> Response {
+    let live = shared.live.load();
+    let has_streams = live.config.networking.data_plane.paths.stream;
+    let features = [Some(PIPELINING), has_streams.then_some(STREAM)].into_iter().flatten().map(str::to_owned).collect();
     let info = NodeInfo {
         id: shared.id.clone(),
-        listen_url: shared.live.load().config.clustering.control_api_advertise_url.clone(),
+        listen_url: live.config.clustering.control_api_advertise_url.clone(),
         implementation: Some(Implementation {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            features: vec![PIPELINING.to_owned()],
+            features,
             endpoints: shared.endpoints.clone(),
         }),
     };

@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use axum::extract::State;
 use axum::response::Response;
 use tunmesh_mesh::{Contested, Proof, Refusal};
@@ -6,7 +8,7 @@ use tunmesh_protocol::{NodeId, Registration};
 use super::ServerState;
 use super::auth::{ClusterSigned, SessionSigned, signed};
 use super::error::ApiError;
-use crate::client::{Exchange, takes_pipelining};
+use crate::client::{Exchange, ExchangeError, Features};
 use crate::shared::Shared;
 
 /// `POST /tunmesh/control/v0/registrations/register`: a node joins, or comes back, with the cluster token.
@@ -41,30 +43,43 @@ async fn register(
 ) -> Result<Registration, ApiError> {
     let screening = shared.owner.screen(registration.clone(), issuer, route).await??;
     let exchange = Exchange::new(shared);
-    let mut pipelining = None;
+    let mut features = None;
     if screening.callback {
-        let info = exchange.node_info(&registration.local.listen_url).await.map_err(ApiError::Callback)?;
+        let local = &registration.local;
+        let info = exchange.node_info_of(&local.listen_url, local.address.address()).await.map_err(not_called_back)?;
         if info.id != registration.local.id {
             return Err(ApiError::Malformed {
                 what: "the registrant's own",
                 reason: "another node listens there".into(),
             });
         }
-        pipelining = Some(takes_pipelining(&info));
+        features = Some(Features::of(info.implementation.as_ref()));
     }
     let vacated = match screening.contested {
-        Some(contested) => Some(vacated(&exchange, contested).await?),
+        Some(contested) => Some(vacated(&exchange, contested).await.inspect_err(|refusal| {
+            shared.incidents.claim_refused(refusal, &registration.local, &shared.id, Instant::now());
+        })?),
         None => None,
     };
     let proof = Proof { called_back: screening.callback, vacated };
-    Ok(shared.owner.accept(registration, proof, pipelining).await??)
+    Ok(shared.owner.accept(registration, proof, features).await??)
+}
+
+/// What the other side is told when it cannot be reached at its own URL, or shows another's certificate there.
+pub(super) fn not_called_back(error: ExchangeError) -> ApiError {
+    if !error.is_not_certified() {
+        return ApiError::Callback(error);
+    }
+    tracing::warn!(error = crate::logging::chain(&error), "a registration is refused");
+    ApiError::NotCertified
 }
 
 /// Proves that the owner of a contested address is gone: its URL answers with another id, or not at all.
-async fn vacated(exchange: &Exchange<'_>, contested: Contested) -> Result<Contested, ApiError> {
+async fn vacated(exchange: &Exchange<'_>, contested: Contested) -> Result<Contested, Refusal> {
     let owner = &contested.owner;
-    if exchange.node_info(&owner.listen_url).await.is_ok_and(|info| info.id == owner.id) {
-        return Err(Refusal::AddressTaken { owner: owner.id.clone() }.into());
+    let info = exchange.node_info_of(&owner.listen_url, owner.address.address()).await;
+    if info.is_ok_and(|info| info.id == owner.id) {
+        return Err(Refusal::AddressTaken { owner: owner.id.clone() });
     }
     Ok(contested)
 }

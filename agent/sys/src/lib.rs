@@ -1,4 +1,4 @@
-//! The host: TUN devices, netlink, network namespaces, privileges, descriptor passing. The only unsafe code.
+//! The host: TUN devices, UDP sockets, netlink, network namespaces, privileges, descriptor passing. The only unsafe code.
 //!
 //! Everything here blocks or is non-blocking by descriptor; nothing is async and nothing starts a thread that outlives
 //! the call. What the crate makes on a host vanishes with the process that made it: a TUN device with its last

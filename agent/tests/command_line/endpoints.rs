@@ -126,7 +126,7 @@ fn a_node_without_members_is_unhealthy_with_the_same_keys() {
 fn busy_pair() -> (Lab, [Agent; 2]) {
     let lab = Lab::new(2);
     let agents = [1, 2].map(|number| {
-        let file = lab.config(number, "");
+        let file = lab.config_v0(number, "");
         let monitoring = "monitoring: {method: prometheus, enable_node_packet_metrics: true, \
                           prometheus: {base_labels: {env_name: 'local \"test\"'}}}";
         lab.edit(&file, "monitoring: {method: prometheus}", monitoring);

@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod endpoints;
 mod examples;
+mod export;
 mod exposition;
 #[path = "../support/mod.rs"]
 mod support;

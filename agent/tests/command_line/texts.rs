@@ -20,7 +20,7 @@ fn help_names_every_command_and_no_inner_one() {
     let (code, help, _) = said(&tunmesh(&["--help"]));
 
     assert_eq!(code, 0);
-    for command in ["completions", "config", "demo", "run", "status", "version"] {
+    for command in ["check", "completions", "config", "demo", "export", "run", "status", "version"] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in\n{help}");
         assert_eq!(said(&tunmesh(&[command, "--help"])).0, 0);
     }
@@ -81,6 +81,21 @@ fn status_without_a_node_says_where_to_look() {
 }
 
 #[test]
+fn check_prints_each_finding_with_its_code_cause_and_fix() {
+    let lab = Lab::new(1);
+    let output = lab.run(1, env!("CARGO_BIN_EXE_tunmesh"), &["check", "--config", "/nowhere", "--device", "mesh7"]);
+    let (code, stdout, stderr) = said(&output);
+
+    assert_eq!((code, stderr.as_str()), (1, ""));
+    let firsts: Vec<_> = stdout.lines().filter(|line| line.starts_with("TM")).collect();
+    let expected = ["TM0001 error: the configuration cannot be used", "TM0004 error: no node answers"];
+    assert_eq!(firsts, expected, "{stdout}");
+    for part in ["found: /nowhere", "cause: No such file", "mesh7", "nsenter -n -t PID", "errors 2, warnings 0, notes 0"] {
+        assert!(stdout.contains(part), "{part} is not in\n{stdout}");
+    }
+}
+
+#[test]
 fn status_shows_the_node_of_its_namespace_and_device_only() {
     let lab = Lab::new(2);
     let file = lab.config(1, "");
@@ -95,7 +110,7 @@ fn status_shows_the_node_of_its_namespace_and_device_only() {
 
     let (code, table, _) = status(1, "mesh7");
     assert_eq!(code, 0);
-    for part in ["192.168.129.10/26", "192.168.129.20", "mesh7", "healthy", "PEER", "v0"] {
+    for part in ["192.168.129.10/26", "192.168.129.20", "mesh7", "healthy", "PEER", "packet threads", "UDP port 4567"] {
         assert!(table.contains(part), "{part} is not in\n{table}");
     }
     assert_eq!([status(1, "tun1").0, status(2, "mesh7").0], [1, 1]);

@@ -24,7 +24,7 @@ fn a_node_told_to_stop_exits_with_0_within_a_second() {
 fn packets_taken_before_the_stop_still_leave() {
     let lab = Lab::new(2);
     let [mut first, second] = [1, 2].map(|number| {
-        let file = lab.config(number, PATIENT);
+        let file = lab.config_v0(number, PATIENT);
         lab.edit(&file, "control_api:\n", "control_api:\n    max_batch_size: 8\n");
         lab.start_from(number, &file)
     });

@@ -2,16 +2,27 @@
 #![expect(clippy::unwrap_used, reason = "what tests share fails like a test")]
 
 mod broadcast;
+mod captured;
 mod carriage;
+mod check;
+mod datagrams;
 mod device;
+#[path = "../replay/wire.rs"]
+#[expect(dead_code, reason = "written for the replays; these tests use its part")]
+mod http;
+mod identity;
+mod impostor;
 mod membership;
 mod reload;
 mod rotation;
 mod secrets;
+mod stream_of_bytes;
+mod stream;
 #[path = "../support/mod.rs"]
 mod support;
 mod trust;
 mod wire;
+mod wireguard;
 
 /// Short timers, for tests that wait for one. `process` is the last group of the file, so this goes on there.
 const QUICK: &str = "    timing:

@@ -123,7 +123,7 @@ fn a_change_that_needs_a_restart_is_named_and_the_running_value_stays() {
     for key in ["control_api.listen_port", "networking.mtu", "process.uid"] {
         assert!(second.log().contains(&format!("key=\"{key}\"")), "{key} is not in\n{}", second.log());
     }
-    assert_eq!(lab.ask(2).unwrap()["mtu"], 1500);
+    assert_eq!(lab.ask(2).unwrap()["mtu"], 1420);
     // Still served at the old port.
     certificate(lab.netns(1), 2);
 }

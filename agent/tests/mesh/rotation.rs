@@ -1,4 +1,4 @@
-//! Replacing sessions while packets are under way.
+//! Replacing sessions of the v0 protocol while packets are under way.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -12,7 +12,7 @@ use crate::wire::{LIMIT, echo_once, noise, udp};
 #[test]
 fn ten_rotations_lose_no_packet_and_break_no_stream() {
     let lab = Lab::new(2);
-    let _agents = [1, 2].map(|number| lab.start(number, ROTATING));
+    let _agents = [1, 2].map(|number| lab.start_v0(number, ROTATING));
     lab.wait_for_mesh(&[1, 2]);
     // Pings before the mesh was up had no route.
     let before = [1, 2].map(|number| lab.ask(number).unwrap()["drops"].clone());

@@ -51,6 +51,25 @@ pub(crate) fn echo_once(listener: &TcpListener) {
     std::io::copy(&mut stream, &mut writer).unwrap();
 }
 
+/// Sends so many bytes from node `from` to an echo there, and fails unless the very same come back.
+pub(crate) fn echoed(lab: &Lab, from: usize, to: (Ipv4Addr, u16), seed: u64, len: usize) {
+    let mut writer = lab.netns(from).run(|| TcpStream::connect(to)).unwrap().unwrap();
+    let mut reader = writer.try_clone().unwrap();
+    let sent = noise(seed, len);
+    let back = thread::scope(|scope| {
+        let reading = scope.spawn(move || {
+            let mut back = Vec::new();
+            reader.read_to_end(&mut back).unwrap();
+            back
+        });
+        writer.write_all(&sent).unwrap();
+        writer.shutdown(std::net::Shutdown::Write).unwrap();
+        reading.join().unwrap()
+    });
+    assert_eq!(back.len(), sent.len());
+    assert!(back == sent, "the bytes came back changed");
+}
+
 /// A load balancer in front of several nodes: forwards each new connection on port 4567 to the next of `targets`.
 pub(crate) struct Balancer {
     forwarded: Arc<AtomicUsize>,

@@ -32,18 +32,43 @@ pub(crate) fn certificate(netns: &Netns, number: usize) -> CertificateDer<'stati
 
 /// A TLS connection that has said nothing yet.
 pub(crate) fn open(netns: &Netns, number: usize) -> StreamOwned<ClientConnection, TcpStream> {
-    let address = SocketAddr::new(Ipv4Addr::new(10, 77, 0, u8::try_from(number).unwrap()).into(), 4567);
-    let stream = netns.run(|| TcpStream::connect_timeout(&address, LIMIT)).unwrap().unwrap();
+    let address = address(number);
+    let client = ClientConnection::new(Arc::new(config()), ServerName::from(address.ip())).unwrap();
+    StreamOwned::new(client, dial(netns, number))
+}
+
+/// The protocol the node chooses among those offered by ALPN (RFC 7301), if it does.
+pub(crate) fn negotiated(netns: &Netns, number: usize, offered: &[&[u8]]) -> Option<Vec<u8>> {
+    let mut stream = dial(netns, number);
+    let mut config = config();
+    config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
+    let mut client = ClientConnection::new(Arc::new(config), ServerName::from(address(number).ip())).unwrap();
+    while client.is_handshaking() {
+        client.complete_io(&mut stream).unwrap();
+    }
+    client.alpn_protocol().map(<[u8]>::to_vec)
+}
+
+/// A TCP connection to the API port.
+pub(crate) fn dial(netns: &Netns, number: usize) -> TcpStream {
+    let stream = netns.run(|| TcpStream::connect_timeout(&address(number), LIMIT)).unwrap().unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream
+}
+
+/// A client that takes any certificate and offers no ALPN protocol.
+pub(crate) fn config() -> ClientConfig {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
-        .with_no_client_auth();
-    let client = ClientConnection::new(Arc::new(config), ServerName::from(address.ip())).unwrap();
-    StreamOwned::new(client, stream)
+        .with_no_client_auth()
+}
+
+fn address(number: usize) -> SocketAddr {
+    SocketAddr::new(Ipv4Addr::new(10, 77, 0, u8::try_from(number).unwrap()).into(), 4567)
 }
 
 /// Who the node is does not matter to these tests; that it has the key still does.

@@ -93,6 +93,19 @@ impl Lab {
         self.start_from(number, &config)
     }
 
+    /// Like [`start`](Self::start), a node that carries packets in requests of the v0 protocol only.
+    pub(crate) fn start_v0(&self, number: usize, extra: &str) -> Agent {
+        let config = self.config_v0(number, extra);
+        self.start_from(number, &config)
+    }
+
+    /// The file of such a node.
+    pub(crate) fn config_v0(&self, number: usize, extra: &str) -> PathBuf {
+        let config = self.config(number, extra);
+        self.edit(&config, "networking:\n", "networking:\n    data_plane: {paths: [v0]}\n");
+        config
+    }
+
     /// Starts an agent in the namespace of node `number` from any file.
     pub(crate) fn start_from(&self, number: usize, config: &Path) -> Agent {
         let log = self.folder.join(format!("node{number}.log"));

@@ -1,3 +1,6 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
 use super::*;
 
 #[test]
@@ -165,6 +168,47 @@ fn a_shorter_delay_does_not_let_later_packets_overtake() {
     assert_eq!(link.handle_frame(&frame(2), start + millis(20)), Fate::Forward);
 }
 
+proptest! {
+    #[test]
+    fn no_packet_is_unaccounted_for_and_none_overtakes_unless_held_back(
+        seed: u64,
+        loss in 0.0..=100.0,
+        duplicate in 0.0..=100.0,
+        delay in 0..30_u32,
+        jitter in 0..30_u32,
+        rate in prop_oneof![Just(0.0), 0.1..10.0],
+        pauses in vec(0..5_u64, 1..200),
+    ) {
+        let text = |number: f64| number.to_string();
+        let (mut link, start) = link(&[
+            ("loss", &text(loss)),
+            ("duplicate", &text(duplicate)),
+            ("delay", &delay.to_string()),
+            ("jitter", &jitter.to_string()),
+            ("rate", &text(rate)),
+        ], seed);
+        let (mut now, mut arrived) = (start, Vec::new());
+        for (number, pause) in (0..).zip(&pauses) {
+            now += millis(*pause);
+            while let Some(frame) = link.poll_frame(now) {
+                arrived.push(number_of(&frame));
+            }
+            if link.handle_frame(&frame(number), now) == Fate::Forward {
+                arrived.push(number);
+            }
+        }
+        arrived.extend(arrivals(&mut link, start).into_iter().map(|(number, _)| number));
+
+        prop_assert!(arrived.is_sorted());
+        let counters = link.counters();
+        prop_assert_eq!(counters.received, pauses.len() as u64);
+        prop_assert_eq!(counters.forwarded, arrived.len() as u64);
+        let gone = counters.lost + counters.overflowed;
+        prop_assert_eq!(counters.received + counters.duplicated, counters.forwarded + gone);
+        prop_assert_eq!(link.waiting_bytes, 0);
+    }
+}
+
 fn link(settings: &[(&str, &str)], seed: u64) -> (LinkQueue, Instant) {
     let mut link = LinkQueue::new(HEADER_LEN, seed);
     link.set(impairments(settings));
@@ -184,8 +228,7 @@ fn arrivals(link: &mut LinkQueue, start: Instant) -> Vec<(u32, Duration)> {
     let mut arrivals = Vec::new();
     while let Some(due) = link.poll_timeout() {
         let frame = link.poll_frame(due).unwrap();
-        let number = frame[HEADER_LEN..].first_chunk().copied().map(u32::from_be_bytes).unwrap();
-        arrivals.push((number, due - start));
+        arrivals.push((number_of(&frame), due - start));
     }
     arrivals
 }
@@ -196,6 +239,10 @@ fn frame(number: u32) -> Vec<u8> {
     frame.extend(number.to_be_bytes());
     frame.resize(HEADER_LEN + 100, 0);
     frame
+}
+
+fn number_of(frame: &[u8]) -> u32 {
+    frame[HEADER_LEN..].first_chunk().copied().map(u32::from_be_bytes).unwrap()
 }
 
 fn ipv4(protocol: u8) -> Vec<u8> {

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 
 use crate::agenda::Timer;
 use crate::member_key::MemberKey;
-use crate::message::{Draft, Item, Kind, SHORTEST_ITEM};
+use crate::message::{Draft, Kind};
 use crate::news::Topic;
 use crate::settings::Now;
 use crate::table::Member;
@@ -47,30 +47,17 @@ impl Membership {
     /// Sends one datagram: `kind`, what is to be said first, and as much news as there is room for. The bytes left over.
     pub(super) fn send(&mut self, to: SocketAddr, kind: &Kind, first: &[(MemberKey, Topic)], now: Now) -> usize {
         let mut draft = Draft::new(self.key, self.stamp(now), kind);
-        let mut told = Vec::new();
         for (about, topic) in first {
-            if self.item(*about, *topic).is_some_and(|item| draft.add(&item)) {
-                told.push(*about);
-            }
-        }
-        let mut misses = 0;
-        for (about, topic) in self.news.iter() {
-            if draft.room() < SHORTEST_ITEM || misses > MISSES {
-                break;
-            }
-            if told.contains(&about) {
-                continue;
-            }
-            if self.item(about, topic).is_some_and(|item| draft.add(&item)) {
-                told.push(about);
-            } else {
-                misses += 1;
+            if let Some(item) = self.table.item(*about, *topic) {
+                draft.add(&item);
             }
         }
         let times = self.times();
-        for about in told {
-            self.news.sent(about, times);
-        }
+        let table = &self.table;
+        self.news.tell(times, |about, topic| {
+            let said = first.iter().any(|(first, _)| *first == about);
+            said || table.item(about, topic).is_none_or(|item| draft.add(&item))
+        });
         let room = draft.room();
         let nonce = self.random.bytes();
         let datagram = self.keys.seal(nonce, draft.as_bytes());
@@ -96,24 +83,18 @@ impl Membership {
         some
     }
 
-    /// A piece of news with what is known now.
-    pub(super) fn item(&self, about: MemberKey, topic: Topic) -> Option<Item<'_>> {
-        let member = self.table.get(about)?;
-        let incarnation = member.record.incarnation;
-        Some(match topic {
-            Topic::Dead => Item::Dead { of: about, incarnation },
-            Topic::Record => Item::Record(member.signed.parts()),
-            Topic::Suspect { by } => Item::Suspect { of: about, incarnation, by },
-        })
+    /// How often each piece is sent by each member that has it: with 2 + 4 log10(n) all but one in e^(that) of the members
+    /// hear of it (Demers et al. 1987, section 1.4), and those compare later. In a flood more is left to comparison.
+    fn times(&self) -> usize {
+        let members = f64::from(u32::try_from(self.len() + 1).unwrap_or(u32::MAX));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 2 and 41")]
+        let times = (2.0 + 4.0 * members.log10()).ceil() as usize;
+        if self.is_flooded() { times.min(TIMES_IN_FLOOD) } else { times }
     }
 
-    /// How often each piece is sent by each member that has it: with 2 + 4 log10(n) all but one in e^(that) of the members
-    /// hear of it (Demers et al. 1987, section 1.4); those compare later.
-    fn times(&self) -> u32 {
-        let members = f64::from(u32::try_from(self.len() + 1).unwrap_or(u32::MAX));
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 3 and 41")]
-        let times = (2.0 + 4.0 * members.log10()).ceil() as u32;
-        times
+    /// Whether there is so much news that only what is necessary should be added to it.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.news.len() > FLOOD
     }
 
     /// The time for a datagram: later than that of the one before, unless the clock was wrong by more than others allow.
@@ -134,5 +115,8 @@ const BURST: usize = 4;
 /// A datagram with more than so many bytes left over held all the news there was.
 const ROOMY: usize = 400;
 
-/// Pieces that did not fit, after which no more are tried.
-const MISSES: usize = 4;
+/// More pieces of news than this are a flood: many nodes start, or two halves of a mesh meet.
+const FLOOD: usize = 64;
+
+/// How often each piece is sent in a flood; 5 % of the members do not hear of it by that.
+const TIMES_IN_FLOOD: usize = 3;

@@ -54,12 +54,27 @@ impl Membership {
         Ok(())
     }
 
+    /// Signs and verifies records by another identity from now on; the members get the present record signed anew.
+    ///
+    /// # Errors
+    ///
+    /// When the record with its new signature is too long; then nothing changes.
+    pub fn reidentify(&mut self, now: Now, identity: Box<dyn Identity>) -> Result<(), RecordError> {
+        let own = self.own();
+        let record = Record { incarnation: own.incarnation.saturating_add(1), ..Record::clone(own) };
+        let before = std::mem::replace(&mut self.identity, identity);
+        let outcome = self.replace_own(record, now);
+        if outcome.is_err() {
+            self.identity = before;
+        }
+        outcome
+    }
+
     /// Says goodbye to a few members, who tell the others. Afterwards nothing is answered any more: what
     /// [`poll_transmit`](Self::poll_transmit) still returns is the last that is to be sent.
     pub fn leave(&mut self, now: Now) {
         let own = self.own();
-        let record =
-            Record { left: true, incarnation: own.incarnation.saturating_add(1), ..Record::clone(own) };
+        let record = Record { left: true, incarnation: own.incarnation.saturating_add(1), ..Record::clone(own) };
         // It differs from the present record by one bit, so it is not too long.
         if self.left || self.replace_own(record, now).is_err() {
             return;
@@ -102,9 +117,8 @@ impl Membership {
     /// Signs the record, and spreads it.
     fn replace_own(&mut self, record: Record, now: Now) -> Result<(), RecordError> {
         let signed = sign(self.identity.as_ref(), &record)?;
-        let before = Arc::clone(self.own());
-        self.table.put(self.key, Member::new(Arc::new(record), signed, State::Alive));
-        self.report_contested(self.key, Some(&before));
+        let before = self.table.put(self.key, Member::new(Arc::new(record), signed, State::Alive));
+        self.report_contested(self.key, before.as_ref().map(|before| before.record.as_ref()));
         self.spread(self.key, Topic::Record, now);
         Ok(())
     }
@@ -123,3 +137,68 @@ pub(super) fn sign(identity: &dyn Identity, record: &Record) -> Result<SignedRec
 
 /// Members told directly by one who leaves: enough that some are there and tell the others.
 const FAREWELLS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use tunmesh_protocol::{Secret, UnixTime};
+
+    use super::*;
+    use crate::identity::{KeyIdentity, RefusedRecord};
+    use crate::record::Capabilities;
+    use crate::settings::Settings;
+    use crate::signed::{Signed, Signer};
+
+    #[test]
+    fn another_identity_signs_the_record_anew_unless_it_makes_it_too_long() {
+        let now = Now { instant: Instant::now(), unix: UnixTime::new(Duration::from_secs(1_795_000_000)) };
+        let mut node = node(now);
+        let before = node.own().incarnation;
+
+        node.reidentify(now, Box::new(Certified(100))).unwrap();
+
+        assert_eq!(node.own().incarnation, before + 1);
+        assert_eq!(signer(&node), Signer::Certificate(vec![1; 100]));
+
+        let outcome = node.reidentify(now, Box::new(Certified(2000)));
+
+        assert!(matches!(outcome, Err(RecordError::TooLong { .. })), "{outcome:?}");
+        node.leave(now);
+        assert_eq!(node.own().incarnation, before + 2);
+        assert_eq!(signer(&node), Signer::Certificate(vec![1; 100]));
+    }
+
+    /// Signs with a certificate of so many bytes.
+    struct Certified(usize);
+
+    impl Identity for Certified {
+        fn sign(&self, _: &[u8]) -> Signed {
+            Signed { signer: Signer::Certificate(vec![1; self.0]), signature: vec![2; 64] }
+        }
+
+        fn verify(&self, _: &Record, _: &Signer, _: &[u8], _: &[u8]) -> Result<(), RefusedRecord> {
+            Ok(())
+        }
+    }
+
+    fn signer(node: &Membership) -> Signer {
+        node.table.own().signed.parts().signer()
+    }
+
+    fn node(now: Now) -> Membership {
+        let draft = RecordDraft {
+            id: "a".parse().unwrap(),
+            url: "https://a:1".parse().unwrap(),
+            endpoints: Vec::new(),
+            public_key: [1; 32],
+            addresses: Vec::new(),
+            groups: Vec::new(),
+            capabilities: Capabilities::default(),
+            version: String::new(),
+        };
+        let keys = KeyRing::new(&Secret::from_bytes(b"a".to_vec()), &[]);
+        let identity = Box::new(KeyIdentity::new(&[1; 32]).unwrap());
+        Membership::new(Settings::new(draft), keys, identity, [2; 32], now).unwrap()
+    }
+}

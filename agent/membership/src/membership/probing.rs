@@ -44,7 +44,7 @@ impl Membership {
         self.agenda.set(Timer::Probe, now.instant + self.strained(interval));
         let round = now.unix.since_epoch().as_millis() / interval.as_millis();
         let helpers = HELPERS as u128;
-        let steps = if round % 5 == 0 { round / 5 % helpers } else { round - round / 5 };
+        let steps = if round.is_multiple_of(5) { round / 5 % helpers } else { round - round / 5 };
         let steps = steps.checked_rem(self.len() as u128).and_then(|steps| usize::try_from(steps).ok());
         if let Some(target) = steps.and_then(|steps| self.table.on_ring(self.key, steps)) {
             self.probe(target, now);

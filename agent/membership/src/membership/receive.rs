@@ -1,7 +1,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-
 use crate::event::Event;
 use crate::identity::RefusedRecord;
 use crate::member_key::MemberKey;
@@ -10,7 +9,7 @@ use crate::news::Topic;
 use crate::record::Record;
 use crate::refused::Refused;
 use crate::settings::Now;
-use crate::signed::{Signer, SignedParts, SignedRecord, message};
+use crate::signed::{SignedParts, SignedRecord, Signer, message};
 use crate::table::{Member, State};
 
 use super::Membership;
@@ -65,7 +64,10 @@ impl Membership {
         if latest && let Some(member) = self.table.get_mut(sender) {
             member.seen_at = Some(source);
         }
-        self.greet(sender, was_live, source, now);
+        // Who sent what is refused would send it again, and so on without end.
+        if outcome.is_ok() {
+            self.greet(sender, was_live, source, now);
+        }
         self.answer(sender, message.kind, source, now);
         outcome
     }
@@ -76,12 +78,13 @@ impl Membership {
             None => {
                 self.send(source, &Kind::Pull { keys: vec![sender] }, &[], now);
             }
-            Some(State::Down { left: false, .. }) => {
-                self.send(source, &Kind::Gossip, &[(sender, Topic::Suspect { by: self.key })], now);
+            // Its record too: it may have forgotten that it had such a high incarnation.
+            Some(State::Down { .. }) => {
+                let topics = self.pushed(sender, true).into_iter().map(|topic| (sender, topic)).collect::<Vec<_>>();
+                self.send(source, &Kind::Gossip, &topics, now);
             }
-            Some(State::Down { left: true, .. }) => {}
             Some(State::Alive | State::Suspect { .. }) if was_live => {}
-            Some(State::Alive | State::Suspect { .. }) => self.introduce(source, now),
+            Some(State::Alive | State::Suspect { .. }) => self.welcome(source, now),
         }
     }
 
@@ -145,29 +148,29 @@ impl Membership {
         let record = Arc::new(record);
         let state = if record.left { State::Down { left: true, since: now.instant } } else { State::Alive };
         let mut member = Member::new(Arc::clone(&record), signed, state);
-        let before = self.table.get(key);
-        if let Some(before) = before {
+        let mut says_the_same = false;
+        if let Some(before) = self.table.get(key) {
+            says_the_same = Record::say_the_same(before.signed.parts().encoded, member.signed.parts().encoded);
             member.seen_at = before.seen_at;
             if before.record.endpoints == record.endpoints {
                 member.answers_at = before.answers_at;
                 member.advertised_failed = before.advertised_failed;
             }
         }
-        let before = before.filter(|before| before.state.is_live()).map(|before| Arc::clone(&before.record));
-        self.table.put(key, member);
+        let before = self.table.put(key, member).filter(|before| before.state.is_live());
         match (&before, record.left) {
             (None, true) => {}
             (Some(_), true) => self.events.push_back(Event::Down { id: record.id.clone(), left: true }),
             (None, false) => self.events.push_back(Event::Up(record)),
-            (Some(before), false) if before.says_the_same(&record) => {}
+            (Some(_), false) if says_the_same => {}
             (Some(_), false) => self.events.push_back(Event::Changed(record)),
         }
-        self.report_contested(key, before.as_ref());
+        self.report_contested(key, before.as_ref().map(|before| before.record.as_ref()));
         self.spread(key, Topic::Record, now);
     }
 
     /// Reports what the member claims, did not claim `before`, and others claim as well.
-    pub(super) fn report_contested(&mut self, key: MemberKey, before: Option<&Arc<Record>>) {
+    pub(super) fn report_contested(&mut self, key: MemberKey, before: Option<&Record>) {
         let Some(member) = self.table.get(key).filter(|member| member.state.is_live()) else {
             return;
         };
@@ -207,4 +210,3 @@ impl Membership {
         self.table.get(key).is_some_and(|member| member.state.is_live())
     }
 }
-

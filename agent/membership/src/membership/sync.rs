@@ -23,6 +23,17 @@ impl Membership {
         self.send(address, &Kind::Digest { root }, &[(self.key, Topic::Record)], now);
     }
 
+    /// Makes itself known to a member that is there from now on, and compares, unless it did so with another just now: when
+    /// many nodes meet at once, each of them would else send everything to each other.
+    pub(super) fn welcome(&mut self, address: SocketAddr, now: Now) {
+        if self.welcomed_at.is_some_and(|at| now.instant.saturating_duration_since(at) < WELCOME_INTERVAL) {
+            self.send(address, &Kind::Gossip, &[(self.key, Topic::Record)], now);
+        } else {
+            self.welcomed_at = Some(now.instant);
+            self.introduce(address, now);
+        }
+    }
+
     /// Compares with a random member.
     pub(super) fn sync_due(&mut self, now: Now) {
         self.agenda.set(Timer::Sync, now.instant + self.timers.sync_interval);
@@ -103,7 +114,7 @@ impl Membership {
             let mut topics = Vec::new();
             while let Some((_, key, record)) = self.pushes.first().copied().filter(|(next, ..)| *next == to) {
                 let pushed = self.pushed(key, record);
-                let items = pushed.iter().filter_map(|topic| self.item(key, *topic));
+                let items = pushed.iter().filter_map(|topic| self.table.item(key, *topic));
                 if !items.fold(true, |fits, item| fits & draft.add(&item)) {
                     break;
                 }
@@ -119,7 +130,7 @@ impl Membership {
 
     /// What somebody who lacks it is told of a member. One that is down is only called suspect: it refutes, or the suspicion
     /// ends as it did here.
-    fn pushed(&self, key: MemberKey, record: bool) -> Vec<Topic> {
+    pub(super) fn pushed(&self, key: MemberKey, record: bool) -> Vec<Topic> {
         let lost = matches!(self.table.get(key).map(|member| &member.state), Some(State::Down { left: false, .. }));
         let record = record.then_some(Topic::Record);
         record.into_iter().chain(lost.then_some(Topic::Suspect { by: self.key })).collect()
@@ -174,6 +185,9 @@ impl Membership {
 /// Records are pushed in bursts of so many datagrams, so far apart: 4 Mbit/s.
 const PUSH_DATAGRAMS: usize = 8;
 const PUSH_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Least time between two comparisons with members that just came.
+const WELCOME_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Most pieces waiting to be pushed; who lacks the others compares again later.
 const MAX_PUSHES: usize = 16_384;

@@ -53,13 +53,15 @@ impl Membership {
             self.agenda.set(Timer::Suspicion(key), deadline);
         }
         self.table.set_state(key, state);
-        self.spread(key, Topic::Suspect { by }, now);
-        if is_new {
-            self.counters.suspicions += 1;
-            // A few look for themselves: if it is there it hears of the suspicion, if not they confirm it.
-            if by != self.key && self.random.below(self.len()) < CONFIRMATIONS {
-                self.probe(key, now);
-            }
+        self.counters.suspicions += u64::from(is_new);
+        // When a part of the mesh is lost, confirmations would multiply the news at the worst time.
+        let is_flooded = self.is_flooded();
+        if is_new || !is_flooded {
+            self.spread(key, Topic::Suspect { by }, now);
+        }
+        // A few look for themselves: if it is there it hears of the suspicion, if not they confirm it.
+        if is_new && !is_flooded && by != self.key && self.random.below(self.len()) < CONFIRMATIONS {
+            self.probe(key, now);
         }
     }
 

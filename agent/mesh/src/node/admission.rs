@@ -27,7 +27,7 @@ impl Node {
         route: Option<&NodeId>,
     ) -> Result<Screening, Refusal> {
         let claimed = &registration.local.id;
-        if *claimed == self.settings.local.id {
+        if self.is_own(claimed) {
             return Err(Refusal::ToSelf);
         }
         if [issuer, route].into_iter().flatten().any(|id| id != claimed) {
@@ -61,10 +61,10 @@ impl Node {
     /// Judges a member by itself, whoever vouches for it.
     pub(super) fn examine(&self, claimant: &Member) -> Result<Screening, Refusal> {
         let address = claimant.address.address();
-        if claimant.id == self.settings.local.id {
+        if self.is_own(&claimant.id) {
             return Err(Refusal::ToSelf);
         }
-        if address == self.settings.local.address.address() {
+        if self.has_address(address.into(), &claimant.id) {
             return Err(Refusal::AddressIsOurs);
         }
         if let Some(known) = self.peers.by_id(&claimant.id) {
@@ -191,13 +191,13 @@ pub struct Proof {
 /// Why a registration is not accepted, in the order of the checks, the first two as in the original.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// It names our own id as the sender's (status 421).
+    /// It names our own id as the sender's, or that of a device of ours (status 421).
     #[error("registration to self")]
     ToSelf,
     /// The id of the sender is not the one in the token or the path (status 400).
     #[error("the id of the sender and the one that vouches for it differ")]
     IdMismatch,
-    /// The sender has our own address. The original accepts that.
+    /// The sender has our own address, or that of a device of ours. The original accepts that.
     #[error("the address of the sender is ours")]
     AddressIsOurs,
     /// A known id has another address than before (status 500 from the original).

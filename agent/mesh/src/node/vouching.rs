@@ -31,10 +31,10 @@ impl Node {
     /// If somebody else holds what it claims. Nothing has changed then; once that member is gone, offer the record again.
     pub fn vouch(&mut self, member: Member, vouched: Vouched, now: Instant) -> Result<(), Refusal> {
         let address = member.address.address();
-        if member.id == self.settings.local.id {
+        if self.is_own(&member.id) {
             return Err(Refusal::ToSelf);
         }
-        if address == self.settings.local.address.address() {
+        if self.has_address(address.into(), &member.id) {
             return Err(Refusal::AddressIsOurs);
         }
         if let Some(known) = self.peers.by_id(&member.id) {

@@ -104,7 +104,7 @@ impl SizeSearch {
         true
     }
 
-    /// Counts a probe that was not answered; whether what fits has changed.
+    /// Counts a probe that was not answered; whether what fits has changed, or is certain now.
     pub(super) fn tick(&mut self, now: Instant) -> bool {
         let Some(probe) = self.probe.take_if(|probe| now.saturating_duration_since(probe.sent_at) >= PROBE_TIMEOUT)
         else {
@@ -119,11 +119,10 @@ impl SizeSearch {
         }
         self.too_big = probe.len;
         self.state = State::Searching { lost: 0 };
-        let before = self.largest;
         // Packets that do not fit are lost, so the safe size counts until the search is over.
         self.largest = self.fits;
         self.conclude(now);
-        before != self.largest
+        true
     }
 
     fn candidate(&self) -> usize {

@@ -9,6 +9,7 @@ struct World {
     width: usize,
     way: Way,
     largest: usize,
+    settled: bool,
     connects: u32,
     sent: u64,
 }
@@ -21,7 +22,7 @@ impl World {
         let now = Instant::now();
         let path = Path::new(offers, Way::Unknown, MTU, now);
         let mut world =
-            Self { path, now, answers: true, width: usize::MAX, way: Way::Unknown, largest: 0, connects: 0, sent: 0 };
+            Self { path, now, answers: true, width: usize::MAX, way: Way::Unknown, largest: 0, settled: false, connects: 0, sent: 0 };
         world.path.handle_wanted(now);
         world.act();
         world
@@ -39,11 +40,11 @@ impl World {
             match action {
                 PathAction::Connect => self.connects += 1,
                 PathAction::Ping { number, len } if self.answers && len <= self.width => {
-                    self.path.handle_pong(number, len, self.now);
+                    let _sample = self.path.handle_pong(number, len, self.now);
                 }
                 PathAction::Ping { .. } => {}
                 PathAction::Take(way) => self.way = way,
-                PathAction::Fit(largest) => self.largest = largest,
+                PathAction::Fit { largest, settled } => (self.largest, self.settled) = (largest, settled),
             }
         }
     }
@@ -127,7 +128,7 @@ fn an_idle_path_is_left_alone() {
         world.path.tick(world.sent, 0, world.now);
         while let Some(action) = world.path.poll_action() {
             if let PathAction::Ping { number, len } = action {
-                world.path.handle_pong(number, len, world.now);
+                let _sample = world.path.handle_pong(number, len, world.now);
                 pings += u32::from(world.now > idle_from);
             }
         }
@@ -147,7 +148,7 @@ fn the_largest_packet_is_found_to_within_eight_bytes() {
         let found = world.path.largest();
         assert!(found <= width && (found == MTU || width - found <= 8), "{width}: {found}");
         if width < MTU {
-            assert_eq!(world.largest, found, "the last word is what was found");
+            assert_eq!((world.largest, world.settled), (found, true), "the last word is what was found");
         }
     }
 }
@@ -186,7 +187,7 @@ fn the_round_trip_is_that_of_answered_pings() {
     world.path.handle_session(world.now);
     while let Some(action) = world.path.poll_action() {
         if let PathAction::Ping { number, len } = action {
-            world.path.handle_pong(number, len, world.now + Duration::from_millis(20));
+            let _sample = world.path.handle_pong(number, len, world.now + Duration::from_millis(20));
         }
     }
     assert_eq!(world.path.quality(), Quality { round_trip: Some(Duration::from_millis(20)), pings: 1, pongs: 1 });

@@ -1,6 +1,6 @@
 //! Who is taken as a member, and whose address it is.
 
-use tunmesh_mesh::{Proof, Refusal, RegisterFailure, Screening};
+use tunmesh_mesh::{Device, Proof, Refusal, RegisterFailure, Screening, Settings, Vouched};
 
 use crate::support::*;
 
@@ -35,6 +35,22 @@ fn registrations_are_refused_in_the_order_of_the_original() {
     assert_eq!(screen(&moved, Some(&b), None), callback(false));
     moved.local.listen_url = url("https://b2");
     assert_eq!(screen(&moved, Some(&b), None), callback(true));
+}
+
+#[test]
+fn nobody_takes_the_id_or_the_address_of_our_device() {
+    let device = Device { id: id("phone"), addresses: vec!["10.0.0.70".parse().unwrap(), "fd00::70".parse().unwrap()] };
+    let mut bench = Bench::new(Settings { devices: vec![device], ..settings() });
+    let mut take = |name, address| {
+        let member = member(name, address);
+        let screened = bench.node.screen(&registration(&member, &[]), None, None).map(|_| ());
+        assert_eq!(bench.node.vouch(member, Vouched::default(), bench.now), screened);
+        screened
+    };
+
+    assert_eq!(take("phone", "10.0.0.2/24"), Err(Refusal::ToSelf));
+    assert_eq!(take("b", "10.0.0.70/24"), Err(Refusal::AddressIsOurs));
+    assert_eq!(take("b", "10.0.0.2/24"), Ok(()));
 }
 
 #[test]

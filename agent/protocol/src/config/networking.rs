@@ -56,7 +56,14 @@ fn check_ipv6(values: &Values, problems: &mut Vec<Finding>, warnings: &mut Vec<F
 fn check_wireguard_peers(values: &Values, problems: &mut Vec<Finding>) {
     let mut addresses = BTreeMap::new();
     let mut keys = BTreeMap::new();
-    for name in values.names(PEERS).unwrap_or_default() {
+    let names = values.names(PEERS).unwrap_or_default();
+    if names.len() > MAX_PEERS {
+        let reason = format!("this node can tell the others of at most {MAX_PEERS} devices");
+        let line = names.iter().find_map(|name| values.line(&format!("{PEERS}/{name}/address")));
+        let finding = Finding::new(&full(PEERS), line, reason, "have other nodes serve the rest");
+        problems.push(finding.with_value(&format!("{} devices", names.len())));
+    }
+    for name in names {
         let path = format!("{PEERS}/{name}");
         let at_address = format!("{path}/address");
         let at_key = format!("{path}/public_key");
@@ -177,6 +184,9 @@ const IPV6_NODE: &str = "networking/ipv6/node_address";
 const MTU: &str = "networking/mtu";
 const PATHS: &str = "networking/data_plane/paths";
 const PEERS: &str = "networking/wireguard_peers";
+
+/// Devices at one node: their addresses take 24 bytes each in its record, which has 1,100 bytes for all it says.
+const MAX_PEERS: usize = 16;
 
 /// Characters of a peer's name at most.
 const MAX_NAME: usize = 32;

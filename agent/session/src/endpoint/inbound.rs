@@ -51,18 +51,23 @@ impl Endpoint {
         peer.initiation_received = Some(now.instant);
         peer.activity.note_received(now.instant, false);
 
+        if peer.next.as_ref().is_some_and(|next| next.session.is_confirmed()) {
+            self.promote(id, now.instant);
+        }
         let local_index = self.allocate_index(id);
         let mut datagram = wire::response(local_index, remote_index, &body);
-        let slot = self.new_slot(id, Role::Responder, (local_index, remote_index), &keys, source, now.instant);
         let peer = self.peers.get_mut(&id).ok_or(Refusal::UnknownPeer)?;
         let key = LabelKey::mac1(suite, &peer.settings.public_key);
         peer.mac1 = Some(mac::sign(&mut datagram, &key, peer.cookie(now.instant, &self.timers)));
         peer.activity.note_sent(now.instant, false);
-        let unused = std::mem::replace(&mut peer.next, slot);
+        if let Some(unused) = peer.next.take() {
+            self.retire(id, &unused);
+        }
         self.transmits.push_back(Transmit { to: Target::Address(source), datagram });
         self.counters.responses_sent += 1;
-        if let Some(unused) = unused {
-            self.retire(id, &unused);
+        let slot = self.establish(id, Role::Responder, (local_index, remote_index), &keys, source, now.instant);
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.next = slot;
         }
         Ok(id)
     }
@@ -83,19 +88,19 @@ impl Endpoint {
         peer.handshake_done(now);
         peer.activity.note_received(now, false);
 
-        let slot = self.new_slot(id, Role::Initiator, (local_index, remote_index), &keys, source, now);
-        let Some(peer) = self.peers.get_mut(&id) else { return Err(Refusal::UnknownIndex) };
-        let before = std::mem::replace(&mut peer.current, slot);
-        // At most three: what the peer asked for meanwhile is newer than what was used before.
-        let retired = match peer.next.take() {
-            Some(next) => [peer.previous.replace(next), before],
-            None => [std::mem::replace(&mut peer.previous, before), None],
+        // What the peer asked for meanwhile is newer than what was used before.
+        let [before, retired] = match peer.next.take() {
+            Some(next) => [Some(next), peer.current.take()],
+            None => [peer.current.take(), None],
         };
+        let retired = [std::mem::replace(&mut peer.previous, before), retired];
         for slot in retired.into_iter().flatten() {
             self.retire(id, &slot);
         }
-        if let Some(session) = self.peers.get(&id).and_then(|peer| peer.current.as_ref()).map(|slot| &slot.session) {
-            self.events.push_back(Event::Sendable { peer: id, session: Arc::clone(session) });
+        let slot = self.establish(id, Role::Initiator, (local_index, remote_index), &keys, source, now);
+        if let (Some(peer), Some(slot)) = (self.peers.get_mut(&id), slot) {
+            self.events.push_back(Event::Sendable { peer: id, session: Arc::clone(&slot.session) });
+            peer.current = Some(slot);
         }
         // The peer sends on the session once it is used.
         self.keep_alive(id, now);
@@ -137,8 +142,8 @@ impl Endpoint {
         Ok((index, suite))
     }
 
-    /// A new session, told to packet threads.
-    fn new_slot(
+    /// Makes a session and tells of it.
+    fn establish(
         &mut self,
         id: PeerId,
         role: Role,

@@ -29,7 +29,7 @@ impl Endpoint {
         attempt.retry_at = retry_at;
         peer.initiation_sent = Some(now.instant);
         if let Ok((initiator, body)) = started {
-            attempt.sent = Some((initiator, index));
+            attempt.sent = Some((Box::new(initiator), index));
             let mut datagram = wire::initiation(index, &body);
             let key = LabelKey::mac1(peer.settings.suite, &remote);
             peer.mac1 = Some(mac::sign(&mut datagram, &key, peer.cookie(now.instant, &self.timers)));

@@ -50,8 +50,8 @@ pub(super) struct Attempt {
     pub(super) since: Instant,
     /// When to send the next initiation.
     pub(super) retry_at: Instant,
-    /// The last initiation sent and its index.
-    pub(super) sent: Option<(Initiator, u32)>,
+    /// The last initiation sent and its index; boxed, for it is large and most of the time not there.
+    pub(super) sent: Option<(Box<Initiator>, u32)>,
 }
 
 impl Attempt {

@@ -1,5 +1,6 @@
 //! Nodes on a simulated network with virtual time: every run is decided by its seed.
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, reason = "what tests share fails like a test")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -14,12 +15,12 @@ use tunmesh_session::{
 const UNIX: Duration = Duration::from_secs(1_790_000_000);
 
 /// Nodes `0..n`, each known to the others under its number, at addresses that tell it.
-pub struct World {
-    pub nodes: Vec<Node>,
-    pub link: Link,
+pub(crate) struct World {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) link: Link,
     /// Every datagram that was ever sent: from, to, content.
-    pub sent: Vec<(usize, usize, Vec<u8>)>,
-    pub now: Duration,
+    pub(crate) sent: Vec<(usize, usize, Vec<u8>)>,
+    pub(crate) now: Duration,
     start: Instant,
     seed: u64,
     chance: Chance,
@@ -29,32 +30,32 @@ pub struct World {
 
 /// What the network does to a datagram.
 #[derive(Clone, Copy, Debug)]
-pub struct Link {
+pub(crate) struct Link {
     /// Out of 100, how many are lost.
-    pub loss: u64,
+    pub(crate) loss: u64,
     /// Out of 100, how many arrive twice.
-    pub duplication: u64,
+    pub(crate) duplication: u64,
     /// Shortest time under way.
-    pub delay: Duration,
+    pub(crate) delay: Duration,
     /// Random addition, which reorders.
-    pub jitter: Duration,
+    pub(crate) jitter: Duration,
 }
 
 /// A node and what its packet threads and its device would have.
-pub struct Node {
-    pub endpoint: Endpoint,
-    pub sessions: BTreeMap<u32, Arc<Session>>,
-    pub sendable: BTreeMap<PeerId, Arc<Session>>,
-    pub waiting: BTreeMap<PeerId, VecDeque<Vec<u8>>>,
+pub(crate) struct Node {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) sessions: BTreeMap<u32, Arc<Session>>,
+    pub(crate) sendable: BTreeMap<PeerId, Arc<Session>>,
+    pub(crate) waiting: BTreeMap<PeerId, VecDeque<Vec<u8>>>,
     /// Plaintexts, keepalives excluded, with whose session they came in.
-    pub received: Vec<(PeerId, Vec<u8>)>,
-    pub events: Vec<Event>,
-    pub refusals: Vec<Refusal>,
-    pub open_errors: Vec<OpenError>,
+    pub(crate) received: Vec<(PeerId, Vec<u8>)>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) refusals: Vec<Refusal>,
+    pub(crate) open_errors: Vec<OpenError>,
 }
 
 impl World {
-    pub fn new(nodes: usize, suite: Suite, seed: u64) -> Self {
+    pub(crate) fn new(nodes: usize, suite: Suite, seed: u64) -> Self {
         let start = Instant::now();
         let mut chance = Chance(seed);
         let nodes = (0..nodes).map(|i| Node::new(Endpoint::new(private(i), start, chance.seed()))).collect();
@@ -77,7 +78,7 @@ impl World {
     }
 
     /// The same node after its process was killed and started anew.
-    pub fn restart(&mut self, i: usize, suite: Suite) {
+    pub(crate) fn restart(&mut self, i: usize, suite: Suite) {
         self.nodes[i] = Node::new(Endpoint::new(private(i), self.instant(), self.chance.seed()));
         self.introduce(i, suite);
     }
@@ -88,20 +89,20 @@ impl World {
         }
     }
 
-    pub fn instant(&self) -> Instant {
+    pub(crate) fn instant(&self) -> Instant {
         self.start + self.now
     }
 
-    pub fn clocks(&self) -> Now {
+    pub(crate) fn clocks(&self) -> Now {
         Now { instant: self.instant(), unix: UNIX + self.now }
     }
 
-    pub fn chance(&mut self) -> &mut Chance {
+    pub(crate) fn chance(&mut self) -> &mut Chance {
         &mut self.chance
     }
 
     /// Sends a packet as a packet thread would: on the session there is, or asking for one.
-    pub fn send(&mut self, from: usize, to: usize, plaintext: &[u8]) {
+    pub(crate) fn send(&mut self, from: usize, to: usize, plaintext: &[u8]) {
         let clocks = self.clocks();
         let node = &mut self.nodes[from];
         match node.sendable.get(&id(to)).map(|session| seal(session, plaintext)) {
@@ -117,14 +118,14 @@ impl World {
         }
     }
 
-    pub fn connect(&mut self, from: usize, to: usize) {
+    pub(crate) fn connect(&mut self, from: usize, to: usize) {
         let clocks = self.clocks();
         self.nodes[from].endpoint.connect(id(to), clocks);
         self.drain(from);
     }
 
     /// Lets `time` pass.
-    pub fn run(&mut self, time: Duration) {
+    pub(crate) fn run(&mut self, time: Duration) {
         let end = self.now + time;
         for i in 0..self.nodes.len() {
             self.drain(i);
@@ -149,7 +150,7 @@ impl World {
     }
 
     /// A datagram arrives at `to`.
-    pub fn deliver(&mut self, from: usize, to: usize, mut datagram: Vec<u8>) {
+    pub(crate) fn deliver(&mut self, from: usize, to: usize, mut datagram: Vec<u8>) {
         let clocks = self.clocks();
         let node = &mut self.nodes[to];
         if datagram.first() == Some(&4) {
@@ -269,16 +270,16 @@ impl Node {
     }
 
     /// Handshakes done with node `i`.
-    pub fn handshakes(&self, i: usize) -> u64 {
+    pub(crate) fn handshakes(&self, i: usize) -> u64 {
         self.endpoint.status(id(i)).unwrap().handshakes
     }
 }
 
 /// A small generator of chance (SplitMix64).
-pub struct Chance(pub u64);
+pub(crate) struct Chance(pub u64);
 
 impl Chance {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -286,11 +287,11 @@ impl Chance {
         z ^ (z >> 31)
     }
 
-    pub fn percent(&mut self) -> u64 {
+    pub(crate) fn percent(&mut self) -> u64 {
         self.next() % 100
     }
 
-    pub fn up_to(&mut self, most: Duration) -> Duration {
+    pub(crate) fn up_to(&mut self, most: Duration) -> Duration {
         Duration::from_micros(self.next() % (u64::try_from(most.as_micros()).unwrap() + 1))
     }
 
@@ -302,7 +303,7 @@ impl Chance {
 }
 
 /// `plaintext` as a transport message on `session`.
-pub fn seal(session: &Session, plaintext: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn seal(session: &Session, plaintext: &[u8]) -> Option<Vec<u8>> {
     let counter = session.reserve(1)?;
     let mut datagram = vec![0; Session::HEADER_LEN + plaintext.len() + Session::TAG_LEN];
     datagram[Session::HEADER_LEN..][..plaintext.len()].copy_from_slice(plaintext);
@@ -310,29 +311,29 @@ pub fn seal(session: &Session, plaintext: &[u8]) -> Option<Vec<u8>> {
     Some(datagram)
 }
 
-pub fn private(i: usize) -> PrivateKey {
+pub(crate) fn private(i: usize) -> PrivateKey {
     let mut bytes = [0x5a; 32];
-    bytes[..8].copy_from_slice(&(i as u64).to_le_bytes());
+    bytes[1..9].copy_from_slice(&(i as u64).to_le_bytes()); // The first byte has bits that X25519 ignores.
     PrivateKey::from_bytes(bytes)
 }
 
-pub fn settings(i: usize, suite: Suite) -> PeerSettings {
+pub(crate) fn settings(i: usize, suite: Suite) -> PeerSettings {
     let preshared_key = Some(PresharedKey::from_bytes([7; 32]));
     PeerSettings { public_key: private(i).public_key(), preshared_key, suite, keepalive: None }
 }
 
-pub fn id(i: usize) -> PeerId {
+pub(crate) fn id(i: usize) -> PeerId {
     PeerId(u32::try_from(i).unwrap())
 }
 
-pub fn address(i: usize) -> SocketAddr {
+pub(crate) fn address(i: usize) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 1], u16::try_from(i).unwrap()))
 }
 
-pub const fn secs(seconds: u64) -> Duration {
+pub(crate) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-pub const fn millis(millis: u64) -> Duration {
+pub(crate) const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }

@@ -15,7 +15,7 @@ use tunmesh_protocol::{BodyDigest, ControlUrl, Encoder, authorize};
 
 use super::queue::QueuedPacket;
 use super::response::{Response, take_response};
-use crate::client::connect;
+use crate::client::{connect, prove_member};
 use crate::peers::{OutboundSession, Peer};
 use crate::shared::Shared;
 
@@ -220,6 +220,10 @@ impl Lane {
                 let (live, url) = (self.shared.live.load_full(), self.peer.url());
                 let stream = connect(&url, &live.tls.client, live.request_timeout())
                     .await
+                    .and_then(|stream| {
+                        prove_member(&stream, &url, &live.tls, self.peer.address())?;
+                        Ok(stream)
+                    })
                     .map_err(|error| {
                         tracing::debug!(peer = %self.peer.id, error = crate::logging::chain(&error), "no packet connection");
                         io::ErrorKind::NotConnected

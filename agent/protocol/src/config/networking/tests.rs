@@ -208,6 +208,17 @@ fn bad_wireguard_peers_are_refused() {
 }
 
 #[test]
+fn more_devices_than_a_node_can_tell_of_are_refused() {
+    let devices = |count: u8| {
+        let one = |number| format!("d{number}: {{address: 192.168.129.{}}}", 70 + number);
+        with(&format!("wireguard_peers: {{{}}}", (0..count).map(one).collect::<Vec<_>>().join(", ")))
+    };
+
+    assert_eq!(good(&devices(16)).networking.wireguard_peers.len(), 16);
+    refuses(&[(devices(17), "networking/wireguard_peers", "17 devices", "have other nodes serve the rest")]);
+}
+
+#[test]
 fn a_wireguard_peer_without_an_address_or_with_the_key_of_another_is_refused() {
     let problems = bad(&with("wireguard_peers: {a: {}}"));
     assert_eq!(problems.0[0].path, "tun_mesh/networking/wireguard_peers/a/address");

@@ -254,7 +254,7 @@ const NETWORKING: &[Key] = &[
         Kind::Groups(WIREGUARD_PEER),
         Need::Default("{}"),
         "Devices that join through this node with a WireGuard client",
-        "By a name of your choice: at most 32 letters, digits, - and _.",
+        "At most 16, each by a name of your choice: at most 32 letters, digits, - and _.",
     ),
 ];
 
