@@ -2,7 +2,7 @@
 CARGO ?= cargo
 BIN := target/release/tunmesh
 
-.PHONY: help demo test bench soak rotation fuzz lint setup docs clean
+.PHONY: help demo test bench soak rotation sim fuzz lint setup docs clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ soak: setup $(BIN) ## Ten minutes of traffic, rotation and restarts; memory must
 
 rotation: setup $(BIN) ## Ten session rotations under iperf3
 	scripts/rotation.py --bin $(BIN)
+
+sim: ## The simulations of a thousand nodes that make test skips for their length
+	$(CARGO) test --locked -p tunmesh-membership --test sim -- --ignored --nocapture --test-threads 1
 
 fuzz: ## Fuzz every parser, FUZZ_SECONDS each (default 60)
 	scripts/fuzz.sh

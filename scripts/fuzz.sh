@@ -7,15 +7,16 @@ cd "$(dirname "$0")/../agent/fuzz"
 export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions -Coverflow-checks"
+build=${CARGO_TARGET_DIR:-target}
 target=$(rustc -vV | sed -n 's/^host: //p')
 cargo build --quiet --release --locked --target "$target" --bins
 
 failed=0 count=0
 for binary in $(sed -n 's/^path = "fuzz_targets\/\(.*\)\.rs"/\1/p' Cargo.toml); do
-  mkdir -p "target/corpus/$binary" "artifacts/$binary" "corpus/$binary"
+  mkdir -p "$build/corpus/$binary" "artifacts/$binary" "corpus/$binary"
   log=$(mktemp)
-  if "target/$target/release/$binary" -max_total_time="${FUZZ_SECONDS:-60}" -max_len=65536 -timeout=10 -rss_limit_mb=2048 \
-    -artifact_prefix="artifacts/$binary/" "target/corpus/$binary" "corpus/$binary" >"$log" 2>&1; then
+  if "$build/$target/release/$binary" -max_total_time="${FUZZ_SECONDS:-60}" -max_len=65536 -timeout=10 -rss_limit_mb=2048 \
+    -artifact_prefix="artifacts/$binary/" "$build/corpus/$binary" "corpus/$binary" >"$log" 2>&1; then
     echo "fuzz: $binary: $(grep -oE 'Done [0-9]+ runs' "$log" || echo 'ended'), no finding"
     count=$((count + 1))
   else

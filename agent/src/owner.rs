@@ -99,13 +99,11 @@ impl Owner {
 
     fn notice(&mut self, notice: Notice) {
         let now = Instant::now();
-        match notice {
-            Notice::Snooped(packet) => {
-                if self.groups.handle_report(&packet, now) {
-                    self.want_groups(now);
-                }
-            }
-            notice => self.data_plane.handle(notice, now),
+        let Notice::Snooped(packet) = notice else {
+            return self.data_plane.handle(notice, now);
+        };
+        if self.groups.handle_report(&packet, now) {
+            self.want_groups(now);
         }
     }
 

@@ -202,9 +202,7 @@ fn data_plane(shared: &Arc<Shared>, sockets: &[Arc<Socket>], mtu: u32) -> anyhow
 fn identity(tls: &Tls) -> anyhow::Result<Box<dyn Identity>> {
     Ok(match &tls.identity {
         Some(identity) => Box::new(identity.clone()),
-        None => {
-            Box::new(KeyIdentity::new(&keys::random()?).context("failed to make the key that signs our record")?)
-        }
+        None => Box::new(KeyIdentity::new(&keys::random()?).context("failed to make the key that signs our record")?),
     })
 }
 

@@ -13,8 +13,8 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tunmesh_protocol::config::Ssl;
 
-pub(crate) use self::identity::{CertificateIdentity, PROOF, Proof, node_id};
 use self::identity::IdentityError;
+pub(crate) use self::identity::{CertificateIdentity, PROOF, Proof, node_id};
 use self::verifier::MeshVerifier;
 use crate::stream::ALPN;
 
@@ -25,10 +25,12 @@ pub(crate) struct Tls {
     pub(crate) client: Arc<ClientConfig>,
     /// Decides who may have which address, where members prove that by their certificates.
     pub(crate) identity: Option<CertificateIdentity>,
-    /// Side that listens. Offers no ALPN protocol, as the original, unless it takes streams.
+    /// Side that listens. Offers no ALPN protocol, as the original.
     pub(crate) server: Arc<ServerConfig>,
     /// Like `client`, for streams.
     pub(crate) stream: Arc<ClientConfig>,
+    /// Like `server`, for clients that want HTTP/2 and nothing else; `None` where no streams are taken.
+    pub(crate) stream_server: Option<Arc<ServerConfig>>,
 }
 
 impl Tls {
@@ -56,12 +58,14 @@ impl Tls {
         client.enable_sni = true;
         let mut stream = client.clone();
         stream.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(Self { client: Arc::new(client), identity: None, server: Arc::new(server), stream: Arc::new(stream) })
+        Ok(Self { client: Arc::new(client), identity: None, server: Arc::new(server), stream: Arc::new(stream), stream_server: None })
     }
 
-    /// The same, and a client that wants HTTP/2 and nothing else gets it, for streams; any other goes on to get HTTP/1.1.
+    /// The same, and a client that wants HTTP/2 and nothing else gets it, for streams.
     pub(crate) fn with_streams(mut self) -> Self {
-        Arc::make_mut(&mut self.server).alpn_protocols = vec![b"http/1.1".to_vec(), ALPN.to_vec()];
+        let mut server = ServerConfig::clone(&self.server);
+        server.alpn_protocols = vec![ALPN.to_vec()];
+        self.stream_server = Some(Arc::new(server));
         self
     }
 

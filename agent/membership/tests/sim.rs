@@ -60,7 +60,7 @@ fn idle_traffic_of_a_node_is_the_same_among_10_and_100() {
 }
 
 #[test]
-#[ignore = "half a minute of processor time"]
+#[ignore = "half a minute of processor time: `make sim` runs it"]
 fn idle_traffic_of_a_node_is_the_same_among_10_100_and_1000() {
     assert_equal_idle_traffic(&[10, 100, 1000]);
 }
@@ -145,7 +145,7 @@ fn two_hundred_nodes_join_churn_and_heal_after_a_partition() {
 }
 
 #[test]
-#[ignore = "a minute of processor time"]
+#[ignore = "a minute of processor time: `make sim` runs it"]
 fn a_thousand_nodes_join_churn_and_heal_after_a_partition() {
     join_churn_and_heal(1000);
 }

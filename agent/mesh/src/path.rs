@@ -58,7 +58,7 @@ pub enum PathAction {
     Ping {
         /// To be told to [`Path::handle_pong`].
         number: u64,
-        /// Length of the message.
+        /// Length of the message; 0 for as short as there is.
         len: usize,
     },
     /// Packets go that way from now on, those that waited first.
@@ -276,7 +276,6 @@ impl Path {
         }
         if before.1 != received && self.way == Way::Udp {
             self.heard_at = Some(now);
-            self.lost = 0;
         }
         let is_active = self.is_active(now);
         if self.offers.udp && !self.has_session && is_active && self.next_connect <= now {
@@ -290,7 +289,8 @@ impl Path {
             self.lost = self.lost.saturating_add(1);
         }
         let silent = self.heard_at.is_none_or(|at| now.saturating_duration_since(at) >= SILENCE);
-        if self.way == Way::Udp && self.lost >= LOST_PINGS && silent {
+        // What comes in does not show that anything gets out, but makes an accident likelier.
+        if self.way == Way::Udp && (self.lost >= LOST_PINGS && silent || self.lost >= LOST_PINGS_ONE_WAY) {
             self.fall_back();
         }
         if is_active && self.ping.is_none() && self.next_ping <= now {
@@ -318,7 +318,7 @@ impl Path {
         self.ping = Some((number, now));
         self.next_ping = now + PING_INTERVAL;
         self.quality.pings += 1;
-        self.actions.push_back(PathAction::Ping { number, len: MIN_PING });
+        self.actions.push_back(PathAction::Ping { number, len: 0 });
     }
 
     fn probe_size(&mut self, now: Instant) {
@@ -363,6 +363,9 @@ const PING_INTERVAL: Duration = Duration::from_millis(400);
 /// Unanswered pings in a row after which datagrams count as blocked.
 const LOST_PINGS: u32 = 3;
 
+/// The same while something is heard: one direction alone may be blocked.
+const LOST_PINGS_ONE_WAY: u32 = 8;
+
 /// Wait for an answer; longer than any round trip on Earth.
 const PING_TIMEOUT: Duration = Duration::from_millis(400);
 
@@ -377,9 +380,6 @@ const CONNECT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Silence in both directions after which a path is left alone.
 const IDLE: Duration = Duration::from_secs(10);
-
-/// Length of a ping without padding, in bytes.
-const MIN_PING: usize = 9;
 
 #[cfg(test)]
 mod tests;

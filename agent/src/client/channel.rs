@@ -58,7 +58,8 @@ impl Channel {
         limit: Duration,
     ) -> Result<Reply, RequestError> {
         let mut idle = self.idle.lock().await;
-        let is_usable = |kept: &Idle| kept.url == *url && kept.used_at.elapsed() < IDLE_LIMIT && kept.connection.sender.is_ready();
+        let is_usable =
+            |kept: &Idle| kept.url == *url && kept.used_at.elapsed() < IDLE_LIMIT && kept.connection.sender.is_ready();
         let keep = |connection| Idle { connection, url: url.clone(), used_at: Instant::now() };
         if let Some(Idle { mut connection, .. }) = idle.take().filter(is_usable) {
             match exchange(&mut connection, url, call, limit).await {
@@ -145,7 +146,8 @@ pub(super) fn check(
     let Some(identity) = identity else {
         return Ok(());
     };
-    let verdict = certificate.map_or(Err(RefusedRecord::UntrustedCertificate), |shown| identity.certifies(shown, address));
+    let verdict =
+        certificate.map_or(Err(RefusedRecord::UntrustedCertificate), |shown| identity.certifies(shown, address));
     verdict.map_err(|source| RequestError::NotCertified { url: url.clone(), address, source })
 }
 
@@ -248,7 +250,9 @@ pub(crate) enum RequestError {
     Connect { url: ControlUrl, source: io::Error },
     #[error("{url} closed the connection without an answer")]
     Dropped { url: ControlUrl, source: hyper::Error },
-    #[error("whoever listens at {url} has no certificate for {address} of the mesh (clustering.auth.address_certificates)")]
+    #[error(
+        "whoever listens at {url} has no certificate for {address} of the mesh (clustering.auth.address_certificates)"
+    )]
     NotCertified { url: ControlUrl, address: Ipv4Addr, source: RefusedRecord },
     #[error("{url} did not answer in time")]
     Timeout { url: ControlUrl },

@@ -142,17 +142,16 @@ impl Receiver {
     ) {
         let plaintext = start + opened.plaintext.start..start + opened.plaintext.end;
         let peer = &judge.inbound.peer;
-        let header = match tunmesh_packet::parse(&self.arena.bytes[plaintext.clone()]) {
-            Ok(header) => header,
-            Err(_) => match Control::parse(&self.arena.bytes[plaintext]) {
+        let Ok(header) = tunmesh_packet::parse(&self.arena.bytes[plaintext.clone()]) else {
+            return match Control::parse(&self.arena.bytes[plaintext]) {
                 Some(Control { kind: ControlKind::Ping, number, len }) => {
-                    return transmitter.control(peer, ControlKind::Pong, number, len, now);
+                    transmitter.control(peer, ControlKind::Pong, number, len, now);
                 }
                 Some(Control { kind: ControlKind::Pong, number, len }) => {
-                    return transmitter.notices.send(Notice::Pong { peer: peer.id.clone(), number, len, at: now });
+                    transmitter.notices.send(Notice::Pong { peer: peer.id.clone(), number, len, at: now });
                 }
-                None => return drop_from(transmitter, judge.inbound, DropReason::Malformed),
-            },
+                None => drop_from(transmitter, judge.inbound, DropReason::Malformed),
+            };
         };
         let packet = plaintext.start..plaintext.start + header.total_len();
         let partial = opened.flags & FLAG_PARTIAL != 0;

@@ -250,7 +250,7 @@ impl DataPlane {
                 && let Err(refused) = membership.handle_datagram(gossip_now, from, bytes)
             {
                 self.shared.incidents.gossip_refused(refused, from, now);
-                tracing::debug!(%from, %refused, "gossip refused");
+                tracing::debug!(%from, error = crate::logging::chain(&refused), "gossip refused");
             }
         } else {
             let mut outcome = self.endpoint.handle_datagram(session_now, from, bytes);
@@ -425,6 +425,7 @@ impl DataPlane {
                         }
                     }
                     PathAction::Ping { number, len } => {
+                        let len = len.max(Control::LEN);
                         if let Some(session) = link.session().as_ref() {
                             let ping = Control { kind: ControlKind::Ping, number, len };
                             send_sealed(self.socket.as_deref(), &peering.peer, session, len, |out| ping.write(out));

@@ -8,10 +8,12 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::server::Acceptor;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::{ServerState, router, streams};
 use crate::stream::ALPN;
@@ -54,8 +56,7 @@ async fn converse(
     router: Router,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
-    let acceptor = TlsAcceptor::from(Arc::clone(&state.shared.live.load().tls.server));
-    let stream = timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await??;
+    let stream = timeout(HANDSHAKE_LIMIT, accept(state, stream)).await??;
     if stream.get_ref().1.alpn_protocol() == Some(ALPN) {
         return streams::serve(state, stream, HEADER_LIMIT).await;
     }
@@ -66,6 +67,16 @@ async fn converse(
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
         .await?;
     Ok(())
+}
+
+/// Shakes hands: over HTTP/2 with a client that wants that and nothing else, as ours do for streams; else without ALPN, as
+/// the original does with everybody.
+async fn accept(state: &ServerState, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    let wants_stream = hello.client_hello().alpn().is_some_and(|names| names.eq([ALPN]));
+    let tls = &state.shared.live.load_full().tls;
+    let config = tls.stream_server.as_ref().filter(|_| wants_stream).unwrap_or(&tls.server);
+    hello.into_stream(Arc::clone(config)).await
 }
 
 /// Connections served at once.

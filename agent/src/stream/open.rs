@@ -39,7 +39,10 @@ pub(super) async fn open(shared: &Shared, peer: &Peer) -> Result<OpenStream, Str
         return Err(StreamError::NotOffered { url });
     }
     let socket = SockRef::from(tls.get_ref().0);
-    socket.set_tcp_notsent_lowat(UNSENT).and_then(|()| socket.set_tcp_user_timeout(Some(limit))).map_err(StreamError::Socket)?;
+    socket
+        .set_tcp_notsent_lowat(UNSENT)
+        .and_then(|()| socket.set_tcp_user_timeout(Some(limit)))
+        .map_err(StreamError::Socket)?;
     timeout(limit, request(shared, &live, &url, &peer.id, tls)).await.unwrap_or(Err(StreamError::Timeout { url }))
 }
 
@@ -52,19 +55,16 @@ async fn request(
 ) -> Result<OpenStream, StreamError> {
     let (mut sender, mut connection) =
         Builder::new().enable_push(false).max_send_buffer_size(SEND_BUFFER).handshake(tls).await?;
-    driven(&mut connection, std::future::poll_fn(|_| match sender.is_extended_connect_protocol_enabled() {
-        true => Poll::Ready(()),
-        false => Poll::Pending,
-    }))
+    driven(
+        &mut connection,
+        std::future::poll_fn(|_| match sender.is_extended_connect_protocol_enabled() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }),
+    )
     .await?;
-    let authorization = authorize(
-        live.cluster.signing(),
-        &shared.id,
-        peer,
-        BodyDigest::of(b""),
-        &live.windows,
-        shared.clock.wall(),
-    );
+    let authorization =
+        authorize(live.cluster.signing(), &shared.id, peer, BodyDigest::of(b""), &live.windows, shared.clock.wall());
     let proof = live.tls.identity.as_ref().map(|identity| (PROOF, identity.prove(&authorization)));
     let mut request = Request::builder()
         .method(Method::CONNECT)
@@ -76,9 +76,7 @@ async fn request(
     if let Some((name, proof)) = proof {
         request = request.header(name, proof);
     }
-    let request = request
-        .body(())
-        .expect("every part is a valid URL, path or token by its type");
+    let request = request.body(()).expect("every part is a valid URL, path or token by its type");
     let (response, sending) = sender.send_request(request, false)?;
     let (head, answer) = driven(&mut connection, response).await??.into_parts();
     if head.status != StatusCode::OK {
@@ -89,7 +87,13 @@ async fn request(
 }
 
 /// Checks that it is the peer who answers, or at least a member.
-fn check(shared: &Shared, live: &Live, url: &ControlUrl, peer: &NodeId, headers: &HeaderMap) -> Result<(), StreamError> {
+fn check(
+    shared: &Shared,
+    live: &Live,
+    url: &ControlUrl,
+    peer: &NodeId,
+    headers: &HeaderMap,
+) -> Result<(), StreamError> {
     let unsigned = || StreamError::Unsigned { url: url.clone(), id: peer.clone() };
     let header = headers.get(AUTHORIZATION).ok_or_else(unsigned)?;
     let verified = verify(header.as_bytes(), &live.cluster.accepted(), &shared.id, shared.clock.wall())?;

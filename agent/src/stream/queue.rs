@@ -135,8 +135,8 @@ fn cost_of(capsule: &QueuedCapsule) -> usize {
     capsule.bytes.len() + OVERHEAD
 }
 
-/// Room of one queue, in bytes: sixteen super packets, 2 ms at 4 Gbit/s.
-const CAPACITY: usize = 1 << 20;
+/// Room of one queue, in bytes: eight super packets, 1 ms at 4 Gbit/s. More would only wait longer.
+const CAPACITY: usize = 512 << 10;
 
 /// What a queued packet takes beside its bytes.
 const OVERHEAD: usize = size_of::<QueuedCapsule>();
@@ -165,7 +165,11 @@ mod tests {
     fn what_does_not_fit_is_given_back_until_something_is_taken() {
         let queue = StreamQueue::default();
         let packet = packet(60_000);
-        let fill = || std::iter::repeat_with(|| queue.push(queued(&packet, &Offload::default()))).take_while(Result::is_ok).count();
+        let fill = || {
+            std::iter::repeat_with(|| queue.push(queued(&packet, &Offload::default())))
+                .take_while(Result::is_ok)
+                .count()
+        };
 
         assert_eq!(fill(), CAPACITY / (60_000 + 28 + 6 + OVERHEAD));
         assert_eq!(fill(), 0);

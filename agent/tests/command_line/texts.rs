@@ -90,7 +90,9 @@ fn check_prints_each_finding_with_its_code_cause_and_fix() {
     let firsts: Vec<_> = stdout.lines().filter(|line| line.starts_with("TM")).collect();
     let expected = ["TM0001 error: the configuration cannot be used", "TM0004 error: no node answers"];
     assert_eq!(firsts, expected, "{stdout}");
-    for part in ["found: /nowhere", "cause: No such file", "mesh7", "nsenter -n -t PID", "errors 2, warnings 0, notes 0"] {
+    for part in
+        ["found: /nowhere", "cause: No such file", "mesh7", "nsenter -n -t PID", "errors 2, warnings 0, notes 0"]
+    {
         assert!(stdout.contains(part), "{part} is not in\n{stdout}");
     }
 }

@@ -37,11 +37,21 @@ fn the_group_is_the_number_of_the_user_unless_the_file_has_one() {
 
 #[test]
 fn another_process_of_that_user_can_neither_open_the_device_nor_look_into_the_agent() {
-    let lab = Lab::new(1);
-    let agent = lab.start(1, "");
-    wait_for("the node runs", SLOW, || lab.ask(1).is_some());
     // Deleting begins with attaching; adding would ask for a new device.
     let attach = ["ip", "tuntap", "del", "dev", "tun1", "mode", "tun"];
+    let lab = Lab::new(1);
+    let file = lab.config(1, "");
+    lab.edit(&file, "networking:\n", "networking:\n    data_plane: {workers: 2}\n");
+    {
+        let _agent = lab.start_from(1, &file);
+        wait_for("the node runs", SLOW, || lab.ask(1).is_some());
+        // A device of several queues could be given one more.
+        let refused = run(&lab, &[&TUN_FOR_ALL[..], &UNPRIVILEGED, &attach, &["multi_queue"]].concat());
+        assert!(refused.contains("Operation not permitted"), "{refused}");
+    }
+    lab.edit(&file, "workers: 2", "workers: 1");
+    let agent = lab.start_from(1, &file);
+    wait_for("the node runs", SLOW, || lab.ask(1).is_some());
 
     let refused = run(&lab, &[&TUN_FOR_ALL[..], &UNPRIVILEGED, &attach].concat());
     assert!(refused.contains("Operation not permitted"), "{refused}");

@@ -67,6 +67,8 @@ impl Scene {
             let key = if key.is_empty() { String::new() } else { format!("enable_broadcast: {key}, ") };
             let file = lab.config(number, "");
             lab.edit(&file, "ipv4: {", &format!("ipv4: {{{key}"));
+            // Several packet threads keep the order of each flow only, and every destination is a flow.
+            lab.edit(&file, "networking:\n", "networking:\n    data_plane: {workers: 1}\n");
             if number == 3 {
                 lab.edit(&file, "192.168.129.30/26", "192.168.129.70/26");
             }

@@ -146,10 +146,13 @@ fn received(socket: &UdpSocket) -> Vec<u8> {
 /// that node from the other port, which stands for the other.
 struct Relay {
     ports: [Arc<UdpSocket>; 2],
-    captured: Arc<Mutex<Vec<(usize, Vec<u8>)>>>,
+    captured: Arc<Mutex<Captured>>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
+
+/// Datagrams and their directions, oldest first.
+type Captured = Vec<(usize, Vec<u8>)>;
 
 impl Relay {
     /// At ports 9001 and 9002 of the namespace of node `number`.
@@ -163,7 +166,7 @@ impl Relay {
         let (captured, stop) = (Arc::default(), Arc::new(AtomicBool::new(false)));
         let pass = |to: usize| {
             let (from, out) = (Arc::clone(&ports[to]), Arc::clone(&ports[1 - to]));
-            let (captured, stop): (Arc<Mutex<Vec<_>>>, _) = (Arc::clone(&captured), Arc::clone(&stop));
+            let (captured, stop): (Arc<Mutex<Captured>>, _) = (Arc::clone(&captured), Arc::clone(&stop));
             std::thread::spawn(move || {
                 let mut buffer = vec![0; 65_536];
                 while !stop.load(Relaxed) {

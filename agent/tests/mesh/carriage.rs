@@ -1,7 +1,7 @@
 //! What is carried: any protocol over IP, any size, unchanged; and what is not.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::io::Read;
+use std::net::{Ipv4Addr, TcpListener};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use socket2::Socket;

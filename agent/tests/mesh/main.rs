@@ -8,7 +8,7 @@ mod check;
 mod datagrams;
 mod device;
 #[path = "../replay/wire.rs"]
-#[expect(dead_code, reason = "written for the replays; these tests use its part")]
+#[expect(dead_code, clippy::unwrap_in_result, reason = "written for the replays; these tests use its part")]
 mod http;
 mod identity;
 mod impostor;

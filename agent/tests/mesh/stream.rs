@@ -1,14 +1,20 @@
 //! Packets in TLS streams, where no datagram passes.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hyper::{Method, Request, Version};
-use rustls_pki_types::ServerName;
-use tokio_rustls::TlsConnector;
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::sync::Notify;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tunmesh_protocol::{BodyDigest, NodeId, Secret, Token, UnixTime, Windows, authorize};
+use tunmesh_sys::netns::Netns;
 
 use crate::support::{Agent, Lab, SECRET, SLOW, https, overlay, wait_for};
 use crate::wire::{echo_once, echoed};
@@ -21,7 +27,7 @@ fn pings_and_a_tcp_transfer_pass_in_streams() {
     }
 
     let listener = lab.netns(2).run(|| TcpListener::bind((overlay(2), 7000))).unwrap().unwrap();
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         scope.spawn(|| echo_once(&listener));
         echoed(&lab, 1, (overlay(2), 7000), 7, 16 << 20);
     });
@@ -66,6 +72,25 @@ fn a_peer_that_takes_no_streams_is_reached_by_the_original_protocol() {
 }
 
 #[test]
+fn where_something_between_takes_no_streams_packets_go_by_the_original_protocol() {
+    let lab = Lab::new(2);
+    let front = Front::start(&lab, 2);
+    let first = start(&lab, 1, "[stream, v0]");
+    let file = lab.config(2, "");
+    lab.edit(&file, "https://10.77.0.2:4567", "https://10.77.0.2:4570");
+    lab.edit(&file, "networking:\n", "networking:\n    data_plane: {paths: [stream, v0]}\n");
+    let _second = lab.start_from(2, &file);
+
+    first.wait_for_log(1, "way=\"stream\"");
+    lab.wait_for_mesh(&[1, 2]);
+
+    wait_for("node 1 gives up", SLOW, || path(&lab, 1, 2).as_deref() == Some("v0"));
+    assert_eq!(path(&lab, 2, 1).as_deref(), Some("stream"), "nothing is in front of node 1");
+    assert!(lab.pings(1, 2) && lab.pings(2, 1));
+    drop(front);
+}
+
+#[test]
 fn clients_of_http_1_1_get_it_with_and_without_alpn() {
     let lab = Lab::new(1);
     let _agent = start(&lab, 1, "[stream, v0]");
@@ -74,15 +99,16 @@ fn clients_of_http_1_1_get_it_with_and_without_alpn() {
     assert_eq!(https::get(lab.netns(1), 1, "/tunmesh/control/v0/node_info").0, 200);
     let negotiated = |offered: &[&[u8]]| https::negotiated(lab.netns(1), 1, offered);
     assert_eq!(negotiated(&[]), None);
-    assert_eq!(negotiated(&[b"http/1.1"]).unwrap(), b"http/1.1");
-    assert_eq!(negotiated(&[b"h2", b"http/1.1"]).unwrap(), b"http/1.1");
+    assert_eq!(negotiated(&[b"http/1.1"]), None, "as with the original");
+    assert_eq!(negotiated(&[b"h2", b"http/1.1"]), None, "as with the original");
     assert_eq!(negotiated(&[b"h2"]).unwrap(), b"h2");
 }
 
 #[test]
 fn a_stream_is_opened_for_members_only() {
     let (lab, _agents) = pair();
-    let [own, other] = [1, 2].map(|number| NodeId::from_str(lab.ask(number).unwrap()["node_id"].as_str().unwrap()).unwrap());
+    let [own, other] =
+        [1, 2].map(|number| NodeId::from_str(lab.ask(number).unwrap()["node_id"].as_str().unwrap()).unwrap());
     let stranger: NodeId = "ffffffff-0000-4000-8000-000000000000".parse().unwrap();
     let token = |secret: &str, from: &NodeId, to: &NodeId, body: &[u8]| {
         let token = Token::cluster(&Secret::from_bytes(secret.into()));
@@ -151,6 +177,68 @@ fn asked(lab: &Lab, path: &str, authorization: Option<&str>) -> u16 {
         status
     };
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(conversation)
+}
+
+/// A proxy that ends TLS in front of a node and knows HTTP/1.1 only: port 4570 of the node.
+struct Front {
+    stop: Arc<Notify>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Front {
+    fn start(lab: &Lab, number: usize) -> Self {
+        let certificates = CertificateDer::pem_file_iter(lab.folder.join("cert.pem")).unwrap().map(Result::unwrap);
+        let key = PrivateKeyDer::from_pem_file(lab.folder.join("key.pem")).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(certificates.collect(), key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = lab.netns(number).run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 4570))).unwrap().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let netns = lab.netns(number).run(Netns::current).unwrap().unwrap();
+        let stop = Arc::new(Notify::new());
+        let stopped = Arc::clone(&stop);
+        let serve = async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(pass(acceptor.clone(), client));
+            }
+        };
+        let run = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                tokio::select! {
+                    () = serve => {}
+                    () = stopped.notified() => {}
+                }
+            });
+        };
+        Self { stop, thread: Some(thread::spawn(move || netns.run(run).unwrap())) }
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.stop.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let _panicked = thread.join();
+        }
+    }
+}
+
+async fn pass(acceptor: TlsAcceptor, client: tokio::net::TcpStream) {
+    let to_node = async {
+        let socket = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, 4567)).await?;
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        TlsConnector::from(Arc::new(https::config())).connect(name, socket).await
+    };
+    // Either end may go at any time, or not be there yet.
+    if let (Ok(mut client), Ok(mut node)) = (acceptor.accept(client).await, to_node.await) {
+        let _gone = tokio::io::copy_bidirectional(&mut client, &mut node).await;
+    }
 }
 
 const CONNECT_IP: &str = "/.well-known/masque/ip/*/*/";

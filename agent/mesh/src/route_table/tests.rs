@@ -3,7 +3,7 @@ use std::time::Duration;
 use tunmesh_packet::ETHERTYPE_IPV6;
 
 use super::*;
-use crate::settings::Timers;
+use crate::settings::{Device, Timers};
 
 /// The names are those of the recorded cases where there is one: `packet/*` and `broadcast/rx_*` for what comes in,
 /// `broadcast/tx_*` and `broadcast/off_tx_*` for what goes out.
@@ -129,6 +129,52 @@ fn members_with_an_address_that_is_none_have_no_route() {
         assert_eq!(table.contains(&id(name)), routed, "{name}");
     }
     assert_eq!(table.iter().count(), 3);
+}
+
+#[test]
+fn packets_pass_through_us_between_our_devices_and_anybody_else_and_not_between_members() {
+    use DropReason::*;
+    let device = |name, addresses: &[&str]| Device {
+        id: id(name),
+        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+    };
+    let settings = Settings {
+        ipv6: Some(Ipv6Settings { address: "fd00::10".parse().unwrap(), prefix_len: 64 }),
+        devices: vec![device("phone", &["192.168.129.70", "fd00::70"]), device("tablet", &["192.168.129.71"])],
+        ..settings(false)
+    };
+    let (near, far) = (member("near", "192.168.129.40/26"), member("far", "192.168.129.100/26"));
+    let vouched = Vouched { addresses: vec!["fd00::40".parse().unwrap()], ..Vouched::default() };
+    let members = [(&near, Some(&vouched)), (&far, None)];
+    let table = RouteTable::new(&settings, BTreeSet::new(), members.into_iter());
+    type Judged = Result<Option<&'static str>, DropReason>;
+    let cases: &[(&str, &str, &str, Judged)] = &[
+        // from, source, destination; to whom it is passed on, nobody if it is for us
+        ("phone", "192.168.129.70", "192.168.129.10", Ok(None)),
+        ("phone", "192.168.129.70", "192.168.129.40", Ok(Some("near"))),
+        ("phone", "192.168.129.70", "192.168.129.71", Ok(Some("tablet"))),
+        ("phone", "fd00::70", "fd00::40", Ok(Some("near"))),
+        ("near", "192.168.129.40", "192.168.129.70", Ok(Some("phone"))),
+        ("near", "fd00::40", "fd00::70", Ok(Some("phone"))),
+        ("near", "192.168.129.40", "192.168.129.100", Err(Misrouted)),
+        ("phone", "192.168.129.70", "192.168.129.70", Err(Misrouted)),
+        ("phone", "192.168.129.70", "192.168.129.99", Err(Misrouted)),
+        ("phone", "192.168.129.70", "8.8.8.8", Err(Misrouted)),
+        ("phone", "192.168.129.71", "192.168.129.40", Err(RouteConflict)),
+        ("phone", "192.168.129.40", "192.168.129.10", Err(RouteConflict)),
+        ("phone", "192.168.129.10", "192.168.129.40", Err(RouteConflict)),
+        ("phone", "fd00::40", "fd00::10", Err(RouteConflict)),
+        ("phone", "192.168.129.99", "192.168.129.40", Err(NoReturnRoute)),
+        ("near", "192.168.129.70", "192.168.129.71", Err(RouteConflict)),
+    ];
+    for (from, source, destination, expected) in cases {
+        let judged = table.inbound(&id(from), source.parse().unwrap(), destination.parse().unwrap());
+        let judged = judged.map(|verdict| match verdict {
+            Inbound::Deliver => None,
+            Inbound::Forward(to) => Some(to.as_str()),
+        });
+        assert_eq!(judged, *expected, "{from}: {source} to {destination}");
+    }
 }
 
 #[test]

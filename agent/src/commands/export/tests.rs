@@ -25,7 +25,7 @@ fn config(networking: &str) -> Config {
 }
 
 fn exported(config: &Config, name: &str) -> anyhow::Result<String> {
-    client_file(config, &Keys::of(config).unwrap(), name)
+    client_file(config, &Keys::of(config)?, name)
 }
 
 #[test]

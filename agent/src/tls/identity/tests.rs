@@ -189,7 +189,7 @@ fn key_of(key: &KeyPair) -> Arc<dyn SigningKey> {
 fn record(addresses: &[&str]) -> Record {
     let addresses: Vec<IpNet> = addresses.iter().map(|address| address.parse().unwrap()).collect();
     Record {
-        id: node_id([7; 8], addresses.first().map_or(IpAddr::from(OWN), IpNet::addr)),
+        id: node_id([7; 8], addresses.first().map_or_else(|| IpAddr::from(OWN), IpNet::addr)),
         incarnation: 1,
         started: 1,
         left: false,
