@@ -43,14 +43,8 @@ fuzz_target!(|input: (Control, &[u8])| {
             "a forgery keeps out the genuine message"
         );
     } else if datagram[4..8] == genuine[4..8] {
-        assert_eq!(
-            outcome,
-            if datagram[..datagram.len() - 16] == genuine[..genuine.len() - 16] {
-                Ok(PeerId(0))
-            } else {
-                Err(Refusal::WrongMac)
-            }
-        );
+        let is_mac1_right = datagram[..datagram.len() - 16] == genuine[..genuine.len() - 16];
+        assert_eq!(outcome, if is_mac1_right { Ok(PeerId(0)) } else { Err(Refusal::WrongMac) });
     }
 });
 
