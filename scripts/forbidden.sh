@@ -22,6 +22,6 @@ forbid tunmesh-membership "$io|$clock|nix|libc|rand|getrandom|tunmesh-(packet|se
 forbid tunmesh-mesh "$io|$clock|nix|libc|rand|getrandom|tunmesh-(session|membership|sys|agent|emulator)" "the core has no clock, no socket, no randomness, and is told of members and sessions"
 forbid tunmesh-sys "tokio|axum|hyper|kube|rustls|tunmesh-.+" "the host is below everything"
 forbid tunmesh-emulator "$io|tunmesh-(protocol|session|membership|mesh|agent)" "it measures the tunnel from outside: devices and packets only"
-forbid tunmesh-agent "tunmesh-emulator|kube|kube-client|k8s-openapi|openssl|openssl-sys|ring" "the agent knows no cluster API, one cryptographic library is enough, and the emulator is for tests"
+forbid tunmesh-agent "tunmesh-emulator|kube|kube-client|k8s-openapi|openssl|openssl-sys" "the agent knows no cluster API, and the emulator is for tests"
 [ "$status" -eq 0 ] && echo "forbidden dependencies: none"
 exit "$status"

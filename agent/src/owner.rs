@@ -17,8 +17,8 @@ use tunmesh_mesh::{Action, Departure, Event, Node, Refusal};
 use tunmesh_protocol::{Member, NodeId, Registration};
 
 pub(crate) use self::data_plane::DataPlane;
-pub(crate) use self::record::{addresses, draft};
 use self::groups::Groups;
+pub(crate) use self::record::{addresses, draft};
 use self::tasks::{Outcome, meet, open_session, register};
 use crate::client::Features;
 use crate::data::{Device, Notice, run_lane};
@@ -38,11 +38,15 @@ pub(crate) async fn run(
     reload: Arc<Notify>,
 ) {
     let groups = Groups::new(Instant::now());
-    let mut owner = Owner { node, shared, data_plane, device, groups, peers: BTreeMap::new(), tasks: JoinSet::new(), reload };
+    let mut owner =
+        Owner { node, shared, data_plane, device, groups, peers: BTreeMap::new(), tasks: JoinSet::new(), reload };
     owner.publish();
     loop {
         owner.carry_out();
-        let due = [owner.node.poll_timeout(), owner.data_plane.poll_timeout(), Some(owner.groups.poll_timeout())].into_iter().flatten().min();
+        let due = [owner.node.poll_timeout(), owner.data_plane.poll_timeout(), Some(owner.groups.poll_timeout())]
+            .into_iter()
+            .flatten()
+            .min();
         let due = due.map(tokio::time::Instant::from_std);
         tokio::select! {
             request = requests.0.recv() => match request {
@@ -264,7 +268,8 @@ impl Owner {
                         self.data_plane.note_version(&answer.local.id, other.version.clone());
                     }
                     self.note_features(&answer.local.id, Some(Features::of(implementation.as_ref())), now);
-                    self.data_plane.join(implementation.map(|other| other.endpoints).as_deref().unwrap_or_default(), now);
+                    self.data_plane
+                        .join(implementation.map(|other| other.endpoints).as_deref().unwrap_or_default(), now);
                 }
                 note_refusal(met);
             }

@@ -16,9 +16,9 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
+use ipnet::Ipv6Net;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use ipnet::Ipv6Net;
 use tokio::sync::{Notify, mpsc, watch};
 use tunmesh_membership::{Identity, KeyIdentity, KeyRing, Membership, Now, Settings};
 use tunmesh_mesh::Node;
@@ -209,8 +209,7 @@ fn identity(tls: &Tls) -> anyhow::Result<Box<dyn Identity>> {
 /// UDP sockets on one port, one per packet thread: the kernel gives every peer to one of them.
 fn open_sockets(config: &Config, listener: &std::net::TcpListener, count: usize) -> anyhow::Result<Vec<Arc<Socket>>> {
     let address = SocketAddr::new(config.control_api.listen_address, udp_port(config, listener)?);
-    let settings =
-        udp::Settings { reuse_port: count > 1, receive_buffer: SOCKET_BUFFER, send_buffer: SOCKET_BUFFER };
+    let settings = udp::Settings { reuse_port: count > 1, receive_buffer: SOCKET_BUFFER, send_buffer: SOCKET_BUFFER };
     let open = || -> io::Result<_> { Ok(Arc::new(Socket::new(udp::socket(address, settings)?)?)) };
     (0..count)
         .map(|_| open().with_context(|| format!("failed to bind UDP {address} (networking.data_plane.listen_port)")))
@@ -254,8 +253,11 @@ fn open_device(config: &Config, queues: usize) -> anyhow::Result<Tun> {
         TunSource::Create => {
             let extra: Vec<_> = networking.ipv4.extra_addresses.iter().copied().map(settings::net).collect();
             let routes: Vec<_> = networking.routes.iter().copied().map(settings::net).collect();
-            let ipv6: Vec<_> =
-                networking.ipv6.iter().filter_map(|ipv6| Ipv6Net::new(ipv6.address, ipv6.network.prefix_len()).ok()).collect();
+            let ipv6: Vec<_> = networking
+                .ipv6
+                .iter()
+                .filter_map(|ipv6| Ipv6Net::new(ipv6.address, ipv6.network.prefix_len()).ok())
+                .collect();
             let features = Features { queues, offload: true, ipv6_addresses: &ipv6, ipv6_routes: &[] };
             let settings = TunSettings {
                 name: &networking.tun_device_id,
@@ -314,8 +316,8 @@ const MAX_PACKET_THREADS: usize = 4;
 /// Addresses taken from a name.
 const MAX_ENDPOINTS: usize = 8;
 
-/// Bytes of datagrams the kernel keeps for us, each way: a millisecond and a half at 10 Gbit/s. More would only wait longer.
-const SOCKET_BUFFER: usize = 2 << 20;
+/// Bytes of datagrams the kernel keeps for us, each way: under a millisecond at 10 Gbit/s. More would only wait longer.
+const SOCKET_BUFFER: usize = 1 << 20;
 
 /// Threads of the runtime; a v0 node is bound by one TUN queue and one connection per peer.
 const WORKERS: usize = 2;

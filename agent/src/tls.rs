@@ -58,7 +58,13 @@ impl Tls {
         client.enable_sni = true;
         let mut stream = client.clone();
         stream.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(Self { client: Arc::new(client), identity: None, server: Arc::new(server), stream: Arc::new(stream), stream_server: None })
+        Ok(Self {
+            client: Arc::new(client),
+            identity: None,
+            server: Arc::new(server),
+            stream: Arc::new(stream),
+            stream_server: None,
+        })
     }
 
     /// The same, and a client that wants HTTP/2 and nothing else gets it, for streams.

@@ -100,13 +100,15 @@ fn ipv6(bytes: &[u8]) -> Option<IpAddr> {
 /// MLD version 2 (RFC 3810, section 5.1).
 pub fn group_queries() -> [Vec<u8>; 2] {
     // Header with the router alert option (RFC 2113), from nobody to all hosts.
-    let mut igmp = vec![0x46, 0xc0, 0, 36, 0, 0, 0, 0, 1, protocol::IGMP, 0, 0, 0, 0, 0, 0, 224, 0, 0, 1, 0x94, 4, 0, 0];
+    let mut igmp =
+        vec![0x46, 0xc0, 0, 36, 0, 0, 0, 0, 1, protocol::IGMP, 0, 0, 0, 0, 0, 0, 224, 0, 0, 1, 0x94, 4, 0, 0];
     put_checksum(&mut igmp, 0, 10);
     // Query, answer within 10 tenths of a second, any group; robustness 2, interval 125 s, no sources.
     igmp.extend([0x11, 10, 0, 0, 0, 0, 0, 0, 2, 125, 0, 0]);
     put_checksum(&mut igmp, 24, 26);
 
-    let (source, destination) = (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
+    let (source, destination) =
+        (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
     let mut mld = vec![0x60, 0, 0, 0, 0, 36, protocol::IPV6_HOP_BY_HOP, 1];
     mld.extend(source.octets());
     mld.extend(destination.octets());

@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn our_own_field_is_written_last_and_read_back() {
-        let implementation = Implementation { version: "0.1.0".into(), features: vec!["pipelining".into()], endpoints: Vec::new() };
+        let implementation =
+            Implementation { version: "0.1.0".into(), features: vec!["pipelining".into()], endpoints: Vec::new() };
         let info = NodeInfo { implementation: Some(implementation), ..NodeInfo::parse(ORIGINAL).unwrap() };
 
         let body = info.to_json();

@@ -25,6 +25,7 @@ mod session;
 mod suite;
 mod tai64n;
 mod timers;
+mod transport_key;
 mod wire;
 
 pub use endpoint::{

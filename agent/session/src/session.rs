@@ -8,12 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use aws_lc_rs::aead::{Aad, LessSafeKey};
-
 use crate::endpoint::{PeerId, Role};
 use crate::noise::TransportKeys;
 use crate::replay::ReplayWindow;
 use crate::suite::Suite;
+use crate::transport_key::TransportKey;
 use crate::wire::TRANSPORT;
 
 pub(crate) use self::activity::Activity;
@@ -33,8 +32,8 @@ pub struct Session {
     role: Role,
     local_index: u32,
     remote_index: u32,
-    sending: LessSafeKey,
-    receiving: LessSafeKey,
+    sending: TransportKey,
+    receiving: TransportKey,
     /// The counter of the next message to be sent.
     next_counter: AtomicU64,
     window: Mutex<ReplayWindow>,
@@ -64,8 +63,8 @@ impl Session {
             role,
             local_index,
             remote_index,
-            sending: suite.key(&keys.sending),
-            receiving: suite.key(&keys.receiving),
+            sending: TransportKey::new(suite, &keys.sending),
+            receiving: TransportKey::new(suite, &keys.receiving),
             next_counter: AtomicU64::new(0),
             window: Mutex::new(ReplayWindow::new()),
             confirmed: AtomicBool::new(role == Role::Initiator),
@@ -133,11 +132,8 @@ impl Session {
         header[..4].copy_from_slice(&[TRANSPORT, flags, 0, 0]);
         header[4..8].copy_from_slice(&self.remote_index.to_le_bytes());
         header[8..].copy_from_slice(&counter.to_le_bytes());
-        let sealed = self
-            .sending
-            .seal_in_place_separate_tag(self.suite.nonce(counter), Aad::from(self.authenticated(header)), plaintext)
-            .expect("a datagram is shorter than what a cipher takes, 2^36 bytes");
-        tag.copy_from_slice(sealed.as_ref());
+        let sealed = self.sending.seal(self.suite.nonce(counter), self.authenticated(header), plaintext);
+        tag.copy_from_slice(&sealed);
     }
 
     /// Locks the replay window, for a burst of datagrams to be opened.

@@ -1,4 +1,4 @@
-use aws_lc_rs::aead::{AES_256_GCM, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::aead::{AES_256_GCM, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, UnboundKey};
 
 use crate::key::KEY_LEN;
 
@@ -52,13 +52,13 @@ impl Suite {
 
     /// The nonce of message `counter`: four zero bytes, then the counter; big endian for AES-GCM, little endian for
     /// ChaCha20-Poly1305 (Noise, section 12).
-    pub(crate) fn nonce(self, counter: u64) -> Nonce {
+    pub(crate) fn nonce(self, counter: u64) -> [u8; NONCE_LEN] {
         let mut nonce = [0; NONCE_LEN];
         nonce[4..].copy_from_slice(&match self {
             Self::AesGcm => counter.to_be_bytes(),
             Self::ChaChaPoly => counter.to_le_bytes(),
         });
-        Nonce::assume_unique_for_key(nonce)
+        nonce
     }
 
     /// Messages after which a session is replaced.
@@ -91,8 +91,8 @@ mod tests {
     fn the_counter_stands_in_the_nonce_in_the_byte_order_of_the_cipher() {
         let counter = 0x0102_0304_0506_0708;
 
-        assert_eq!(Suite::AesGcm.nonce(counter).as_ref(), &[0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
-        assert_eq!(Suite::ChaChaPoly.nonce(counter).as_ref(), &[0, 0, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1]);
+        assert_eq!(Suite::AesGcm.nonce(counter), [0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(Suite::ChaChaPoly.nonce(counter), [0, 0, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1]);
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use hyper::StatusCode;
 use tunmesh_protocol::{
-    AuthError, BodyDigest, ControlUrl, Implementation, NodeId, NodeInfo, NodeInfoError, Registration, RegistrationError, SessionError,
-    Token, authorize, verify,
+    AuthError, BodyDigest, ControlUrl, Implementation, NodeId, NodeInfo, NodeInfoError, Registration,
+    RegistrationError, SessionError, Token, authorize, verify,
 };
 
 use super::channel::{Call, Channel, Reply, RequestError, check};

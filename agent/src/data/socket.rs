@@ -55,7 +55,8 @@ impl Socket {
         loop {
             match self.state.try_send(UdpSockRef::from(&self.socket), &transmit) {
                 // An earlier datagram was answered by an ICMP error; that one is lost, this one was not sent.
-                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionRefused) => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionRefused) => {
+                }
                 sent => return sent,
             }
         }
@@ -74,5 +75,8 @@ impl AsFd for Socket {
 }
 
 fn is_no_offload(error: &io::Error) -> bool {
-    matches!(error.raw_os_error().map(nix::errno::Errno::from_raw), Some(nix::errno::Errno::EIO | nix::errno::Errno::EINVAL))
+    matches!(
+        error.raw_os_error().map(nix::errno::Errno::from_raw),
+        Some(nix::errno::Errno::EIO | nix::errno::Errno::EINVAL)
+    )
 }

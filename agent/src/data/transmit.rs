@@ -3,9 +3,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tunmesh_mesh::{DropReason, Outbound, Way};
-use tunmesh_packet::{
-    IpHeader, L4Checksum, Offload, Segments, Version, protocol, split, too_big,
-};
+use tunmesh_packet::{IpHeader, L4Checksum, Offload, Segments, Version, protocol, split, too_big};
 use tunmesh_session::{Session, Suite};
 
 use super::control::{Control, ControlKind};
@@ -149,7 +147,8 @@ impl Transmitter {
         for index in 0..count {
             let len = segments.len_of(index);
             let datagram = self.outgoing.next(endpoint, Session::HEADER_LEN + len + Session::TAG_LEN);
-            let written = segments.write(index, &mut datagram[Session::HEADER_LEN..Session::HEADER_LEN + len], checksum);
+            let written =
+                segments.write(index, &mut datagram[Session::HEADER_LEN..Session::HEADER_LEN + len], checksum);
             debug_assert!(written.is_ok(), "the room is as long as the segment");
             session.seal(first + index as u64, flags, datagram);
             bytes += len;

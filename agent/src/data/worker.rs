@@ -59,8 +59,7 @@ pub(crate) fn start(
 ) -> io::Result<()> {
     for queue in 0..device.queue_count() {
         let (device, failed, socket) = (Arc::clone(device), failed.clone(), sockets.get(queue).cloned());
-        let receiver =
-            socket.as_ref().map(|socket| Receiver::new(Arc::clone(socket), queue, device.offloads().udp));
+        let receiver = socket.as_ref().map(|socket| Receiver::new(Arc::clone(socket), queue, device.offloads().udp));
         let transmitter =
             Transmitter::new(Arc::clone(shared), Arc::clone(&device), notices.clone(), queue, socket.clone());
         let work = move || {

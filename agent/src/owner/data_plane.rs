@@ -11,7 +11,9 @@ use std::time::Instant;
 use tunmesh_membership::{DATAGRAM_TYPE, KeyRing, Membership, Record, RecordDraft};
 use tunmesh_mesh::{Node, Offers, Path, PathAction, TICK, Way};
 use tunmesh_protocol::NodeId;
-use tunmesh_session::{Endpoint, Event, PeerId, PeerSettings, PresharedKey, PublicKey, Refusal, Session, Suite, Target};
+use tunmesh_session::{
+    Endpoint, Event, PeerId, PeerSettings, PresharedKey, PublicKey, Refusal, Session, Suite, Target,
+};
 
 use self::report::Told;
 use super::devices::Devices;
@@ -113,7 +115,8 @@ impl DataPlane {
         peer.link.set_way(Way::V0);
         peer.link.set_largest(self.mtu, false);
         let id = peer.id.clone();
-        self.peerings.insert(id.clone(), Peering { peer, path, sealed: None, told: Told::default(), takes_streams: false });
+        self.peerings
+            .insert(id.clone(), Peering { peer, path, sealed: None, told: Told::default(), takes_streams: false });
         if let Some(record) = self.membership.as_ref().and_then(|membership| membership.get(&id)).cloned() {
             self.seal_with(&record, now);
         }
@@ -284,7 +287,10 @@ impl DataPlane {
     /// When to call [`Self::handle_timeout`] next.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let membership = self.membership.as_ref().and_then(Membership::poll_timeout);
-        [membership, self.endpoint.poll_timeout(), self.devices.poll_timeout(), self.next_tick, self.next_resumption()].into_iter().flatten().min()
+        [membership, self.endpoint.poll_timeout(), self.devices.poll_timeout(), self.next_tick, self.next_resumption()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Carries out what gossip, sessions and paths ask for; says whether the node was told anything.
@@ -351,7 +357,8 @@ impl DataPlane {
         let Some(membership) = &self.membership else {
             return;
         };
-        let waiting: Vec<_> = membership.members().filter(|record| node.member(&record.id).is_none()).cloned().collect();
+        let waiting: Vec<_> =
+            membership.members().filter(|record| node.member(&record.id).is_none()).cloned().collect();
         for record in waiting {
             self.offer_record(&record, node, now);
         }
@@ -523,8 +530,11 @@ impl DataPlane {
         if let Err(error) = membership.rekey(gossip_now, KeyRing::new(&auth.secret, &auth.previous_secrets)) {
             tracing::error!(%error, "the secrets are not used for the gossip");
         }
-        let records: Vec<_> =
-            self.peerings.values().filter_map(|peering| peering.sealed.as_ref().map(|(record, _)| Arc::clone(record))).collect();
+        let records: Vec<_> = self
+            .peerings
+            .values()
+            .filter_map(|peering| peering.sealed.as_ref().map(|(record, _)| Arc::clone(record)))
+            .collect();
         for record in records {
             self.seal_with(&record, now);
         }
@@ -592,7 +602,13 @@ pub(super) fn flush(shared: &Shared, socket: Option<&Socket>, peer: &Peer, way: 
 }
 
 /// Seals a message of `len` bytes and sends it.
-pub(super) fn send_sealed(socket: Option<&Socket>, peer: &Peer, session: &Session, len: usize, write: impl FnOnce(&mut [u8])) {
+pub(super) fn send_sealed(
+    socket: Option<&Socket>,
+    peer: &Peer,
+    session: &Session,
+    len: usize,
+    write: impl FnOnce(&mut [u8]),
+) {
     let (Some(socket), Some(endpoint), Some(counter)) = (socket, peer.link.endpoint(), session.reserve(1)) else {
         return;
     };

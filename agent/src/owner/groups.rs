@@ -55,13 +55,16 @@ impl Groups {
 /// Whether packets of the group mean anything to other nodes: not those by which hosts and routers of one link keep it up.
 fn is_shared(group: IpAddr) -> bool {
     match group {
-        IpAddr::V4(group) => ![Ipv4Addr::new(224, 0, 0, 1), Ipv4Addr::new(224, 0, 0, 2), Ipv4Addr::new(224, 0, 0, 22)].contains(&group),
+        IpAddr::V4(group) => {
+            ![Ipv4Addr::new(224, 0, 0, 1), Ipv4Addr::new(224, 0, 0, 2), Ipv4Addr::new(224, 0, 0, 22)].contains(&group)
+        }
         // Nodes, routers, MLD reports, and the solicited nodes of neighbour discovery (RFC 4291, section 2.7.1).
         IpAddr::V6(group) => {
             let segments = group.segments();
             let is_link = segments[0] & 0xff0f == 0xff02 || segments[0] & 0xff0f == 0xff01;
             let is_low = segments[1..7].iter().all(|segment| *segment == 0) && matches!(segments[7], 1 | 2 | 0x16);
-            let is_solicited = segments[1..5].iter().all(|segment| *segment == 0) && segments[5] == 1 && segments[6] >> 8 == 0xff;
+            let is_solicited =
+                segments[1..5].iter().all(|segment| *segment == 0) && segments[5] == 1 && segments[6] >> 8 == 0xff;
             !(is_link && (is_low || is_solicited))
         }
     }

@@ -59,8 +59,7 @@ pub(super) fn member_of(record: &Record, known: Option<&Member>, local: &Member)
     let subnet = known.map(|known| known.address).filter(|known| known.address() == address).unwrap_or(local.address);
     let address = Ipv4Cidr::new(address, subnet.prefix_len()).ok()?;
     let member = Member { id: record.id.clone(), listen_url: record.url.clone(), network: local.network, address };
-    let vouched =
-        Vouched { addresses: addresses.collect(), groups: record.groups.clone(), started_at: record.started };
+    let vouched = Vouched { addresses: addresses.collect(), groups: record.groups.clone(), started_at: record.started };
     Some((member, vouched))
 }
 

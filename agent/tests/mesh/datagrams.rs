@@ -43,7 +43,11 @@ fn a_connection_survives_blocked_datagrams_and_comes_back_to_them() {
     let stream = StreamOfBytes::start(&lab, 1, 2);
     wait_for("the stream flows", SLOW, || stream.blocks() > 10);
 
-    firewall(&lab, 1, "add table inet test { chain out { type filter hook output priority 0; oifname != \"tun1\" meta l4proto udp drop; }; }");
+    firewall(
+        &lab,
+        1,
+        "add table inet test { chain out { type filter hook output priority 0; oifname != \"tun1\" meta l4proto udp drop; }; }",
+    );
     wait_for("another path", SLOW, || lab.peer(1, 2).is_some_and(|peer| peer["path"] != "udp"));
     let before = stream.blocks();
     wait_for("the stream flows on", SLOW, || stream.blocks() > before + 10);
@@ -122,7 +126,8 @@ fn a_packet_that_does_not_fit_the_path_is_answered_and_fits_thereafter() {
     for number in [1, 2] {
         assert!(lab.run(number, "ip", &["link", "set", "eth0", "mtu", "1400"]).status.success());
     }
-    let ping = |len: &str| lab.run(1, "ping", &["-n", "-M", "do", "-c", "1", "-W", "1", "-s", len, &overlay(2).to_string()]);
+    let ping =
+        |len: &str| lab.run(1, "ping", &["-n", "-M", "do", "-c", "1", "-W", "1", "-s", len, &overlay(2).to_string()]);
 
     wait_for("the sender is told", SLOW, || {
         let output = ping("1390");

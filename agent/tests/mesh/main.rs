@@ -16,8 +16,8 @@ mod membership;
 mod reload;
 mod rotation;
 mod secrets;
-mod stream_of_bytes;
 mod stream;
+mod stream_of_bytes;
 #[path = "../support/mod.rs"]
 mod support;
 mod trust;

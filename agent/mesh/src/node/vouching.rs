@@ -44,7 +44,10 @@ impl Node {
             }
         }
         if let Some(rival) = self.peers.other_at(&member.listen_url, &member.id) {
-            if rival.vouched.as_ref().is_some_and(|other| other.started_at >= vouched.started_at) {
+            // Somebody who was started again comes back with its address; anybody else waits until the place is given up.
+            let is_older = |other: &Vouched| other.started_at < vouched.started_at;
+            let is_same = rival.member.address.address() == address;
+            if rival.vouched.as_ref().is_some_and(|other| !is_same || !is_older(other)) {
                 return Err(Refusal::PlaceTaken { owner: rival.member.id.clone() });
             }
             let rival = rival.member.id.clone();

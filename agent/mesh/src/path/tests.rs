@@ -21,8 +21,17 @@ impl World {
     fn new(offers: Offers) -> Self {
         let now = Instant::now();
         let path = Path::new(offers, Way::Unknown, MTU, now);
-        let mut world =
-            Self { path, now, answers: true, width: usize::MAX, way: Way::Unknown, largest: 0, settled: false, connects: 0, sent: 0 };
+        let mut world = Self {
+            path,
+            now,
+            answers: true,
+            width: usize::MAX,
+            way: Way::Unknown,
+            largest: 0,
+            settled: false,
+            connects: 0,
+            sent: 0,
+        };
         world.path.handle_wanted(now);
         world.act();
         world
@@ -93,10 +102,9 @@ fn blocked_datagrams_are_left_within_three_seconds_and_taken_again_with_the_firs
 
 #[test]
 fn without_a_stream_the_v0_protocol_is_next_and_without_either_datagrams_stay() {
-    for (offers, expected) in [
-        (Offers { stream: false, ..ALL }, Way::V0),
-        (Offers { stream: false, v0: false, ..ALL }, Way::Udp),
-    ] {
+    for (offers, expected) in
+        [(Offers { stream: false, ..ALL }, Way::V0), (Offers { stream: false, v0: false, ..ALL }, Way::Udp)]
+    {
         let mut world = World::connected(offers);
         world.answers = false;
         let start = world.now;

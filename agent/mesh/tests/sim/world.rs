@@ -382,6 +382,10 @@ fn check(node: &Node, seed: u64) {
     }
     for (address, id) in routes.iter() {
         let member = node.member(id).map(|view| view.member);
-        assert_eq!(member.map(|member| member.address.address().into()), Some(address), "a route to nobody, seed {seed}");
+        assert_eq!(
+            member.map(|member| member.address.address().into()),
+            Some(address),
+            "a route to nobody, seed {seed}"
+        );
     }
 }

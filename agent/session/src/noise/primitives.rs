@@ -1,4 +1,4 @@
-use aws_lc_rs::aead::{Aad, LessSafeKey};
+use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce};
 use aws_lc_rs::agreement::{self, UnparsedPublicKey};
 use blake2::{Blake2s256, Digest};
 use snow::params::{CipherChoice, DHChoice, HashChoice};
@@ -152,7 +152,14 @@ impl Cipher for Aead {
         let tag = self
             .key
             .as_ref()
-            .and_then(|key| key.seal_in_place_separate_tag(self.suite.nonce(nonce), Aad::from(authtext), sealed).ok())
+            .and_then(|key| {
+                key.seal_in_place_separate_tag(
+                    Nonce::assume_unique_for_key(self.suite.nonce(nonce)),
+                    Aad::from(authtext),
+                    sealed,
+                )
+                .ok()
+            })
             .expect("snow sets the key first, and a message is not too long");
         rest[..Session::TAG_LEN].copy_from_slice(tag.as_ref());
         plaintext.len() + Session::TAG_LEN
@@ -164,8 +171,14 @@ impl Cipher for Aead {
             .ok_or(snow::Error::Decrypt)?;
         let key = self.key.as_ref().ok_or(snow::Error::Decrypt)?;
         let out = out.get_mut(..sealed.len()).ok_or(snow::Error::Decrypt)?;
-        key.open_separate_gather(self.suite.nonce(nonce), Aad::from(authtext), sealed, tag, out)
-            .map_err(|_| snow::Error::Decrypt)?;
+        key.open_separate_gather(
+            Nonce::assume_unique_for_key(self.suite.nonce(nonce)),
+            Aad::from(authtext),
+            sealed,
+            tag,
+            out,
+        )
+        .map_err(|_| snow::Error::Decrypt)?;
         Ok(sealed.len())
     }
 }

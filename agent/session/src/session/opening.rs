@@ -2,8 +2,6 @@ use std::ops::Range;
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
-use aws_lc_rs::aead::Aad;
-
 use super::Session;
 use crate::replay::ReplayWindow;
 use crate::suite::Suite;
@@ -50,9 +48,8 @@ impl Opening<'_> {
         }
         let len = session
             .receiving
-            .open_in_place(session.suite.nonce(counter), Aad::from(session.authenticated(header)), sealed)
-            .map_err(|_| OpenError::Forged)?
-            .len();
+            .open(session.suite.nonce(counter), session.authenticated(header), sealed)
+            .ok_or(OpenError::Forged)?;
         self.window.accept(counter);
         let confirms = !session.confirmed.load(Ordering::Relaxed) && !session.confirmed.swap(true, Ordering::AcqRel);
         Ok(Opened { flags, counter, plaintext: Session::HEADER_LEN..Session::HEADER_LEN + len, confirms })

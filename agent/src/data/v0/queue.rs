@@ -30,7 +30,8 @@ pub(crate) struct QueuedPacket {
 impl QueuedPacket {
     /// A complete IP packet, read `now`.
     pub(crate) fn new(packet: Vec<u8>, now: Instant, clock: Clock) -> Self {
-        let ethertype = if packet.first().is_some_and(|first| first >> 4 == 6) { ETHERTYPE_IPV6 } else { ETHERTYPE_IPV4 };
+        let ethertype =
+            if packet.first().is_some_and(|first| first >> 4 == 6) { ETHERTYPE_IPV6 } else { ETHERTYPE_IPV4 };
         Self { data: packet.into(), ethertype, read_at: now, stamp: Stamp::at(clock.wall()) }
     }
 }
