@@ -19,7 +19,7 @@ demo: $(BIN) ## Start three nodes on this machine, send traffic through the mesh
 test: setup ## Install what the tests need, then run all of them
 	scripts/test.sh
 
-bench: setup $(BIN) ## Measure the v0 path against plain veth, interleaved; table and JSON
+bench: setup $(BIN) ## Measure every path against plain veth and other tunnels, interleaved; tables and JSON
 	scripts/bench.py --bin $(BIN)
 
 soak: setup $(BIN) ## Ten minutes of traffic, rotation and restarts; memory must not grow

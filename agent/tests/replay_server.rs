@@ -169,8 +169,9 @@ const SESSION_CAST: [Role; 2] = [
     },
 ];
 
+/// One packet thread, since several keep the order of one flow only, and what follows a datagram tells whether it came.
 const BROADCAST: &str = "  monitoring: {method: prometheus, enable_node_packet_metrics: true}
-  networking: {ipv4: {network_cidr: 192.168.129.0/24, node_address_cidr: 192.168.129.10/26, enable_broadcast: true}}";
+  networking: {ipv4: {network_cidr: 192.168.129.0/24, node_address_cidr: 192.168.129.10/26, enable_broadcast: true}, data_plane: {workers: 1}}";
 
 const NODE_METRICS: &str = "  monitoring: {method: prometheus, enable_node_packet_metrics: true}";
 

@@ -14,6 +14,7 @@ const TAG_LEN: usize = 16;
 ///
 /// aws-lc-rs has AES-GCM for AVX-512, ring has it for VAES on AVX2, where it takes 0.59 of the time (AES-256, 1,420 bytes on an
 /// AMD EPYC without AVX-512: 304 against 513 ns, best of 20). ChaCha20-Poly1305 is alike in both.
+#[expect(clippy::large_enum_variant, reason = "a box would cost every packet a look-up")]
 pub(crate) enum TransportKey {
     Aws(aws::LessSafeKey),
     Ring(ring::LessSafeKey),
