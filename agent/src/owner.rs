@@ -4,6 +4,7 @@ mod data_plane;
 mod devices;
 mod groups;
 mod record;
+mod sending;
 mod tasks;
 
 use std::collections::BTreeMap;

@@ -18,11 +18,11 @@ use tunmesh_session::{
 use self::report::Told;
 use super::devices::Devices;
 use super::record::{AES_GCM, STREAM, draft, member_of};
-use crate::data::{Control, ControlKind, Inbound, Notice, QueuedPacket, Socket};
+use super::sending::{flush, send, send_sealed};
+use crate::data::{Control, ControlKind, Inbound, Notice, Socket};
 use crate::keys;
 use crate::peers::Peer;
 use crate::shared::Shared;
-use crate::stream::QueuedCapsule;
 
 /// Gossip, sessions and paths of this node.
 pub(crate) struct DataPlane {
@@ -571,55 +571,4 @@ fn settings_of(shared: &Shared, own: &Record, record: &Record) -> Option<PeerSet
         suite: if both { Suite::AesGcm } else { Suite::ChaChaPoly },
         keepalive: live.config.networking.data_plane.keepalive,
     })
-}
-
-/// Sends the packets that waited for a way.
-pub(super) fn flush(shared: &Shared, socket: Option<&Socket>, peer: &Peer, way: Way, now: Instant) {
-    for packet in peer.link.take_waiting() {
-        match way {
-            Way::Unknown => {}
-            Way::Udp => {
-                if let Some(session) = peer.link.session().as_ref() {
-                    send_sealed(socket, peer, session, packet.len(), |out| out.copy_from_slice(&packet));
-                    session.note_sent(now, true);
-                    peer.counters.tx.add(packet.len());
-                    shared.counters.remote_tx.add(packet.len());
-                }
-            }
-            Way::Stream => {
-                if peer.stream.push(QueuedCapsule::whole(&packet, now)).is_err() {
-                    peer.counters.drops.add(tunmesh_mesh::DropReason::QueueFull);
-                }
-            }
-            Way::V0 => {
-                let queued = QueuedPacket::new(packet, now, shared.clock);
-                if peer.queue.push(queued).is_err() {
-                    peer.counters.drops.add(tunmesh_mesh::DropReason::QueueFull);
-                }
-            }
-        }
-    }
-}
-
-/// Seals a message of `len` bytes and sends it.
-pub(super) fn send_sealed(
-    socket: Option<&Socket>,
-    peer: &Peer,
-    session: &Session,
-    len: usize,
-    write: impl FnOnce(&mut [u8]),
-) {
-    let (Some(socket), Some(endpoint), Some(counter)) = (socket, peer.link.endpoint(), session.reserve(1)) else {
-        return;
-    };
-    let mut datagram = vec![0; Session::HEADER_LEN + len + Session::TAG_LEN];
-    write(&mut datagram[Session::HEADER_LEN..Session::HEADER_LEN + len]);
-    session.seal(counter, 0, &mut datagram);
-    send(socket, endpoint, &datagram);
-}
-
-pub(super) fn send(socket: &Socket, to: SocketAddr, datagram: &[u8]) {
-    if let Err(error) = socket.send(to, datagram, datagram.len()) {
-        tracing::debug!(%to, %error, "datagram not sent");
-    }
 }

@@ -13,7 +13,7 @@ use tunmesh_protocol::config::{Networking, WireGuardPeer};
 use tunmesh_protocol::{Ipv4Cidr, Member, NodeId};
 use tunmesh_session::{Endpoint, Event, Now, PeerId, PeerSettings, PresharedKey, Refusal, Suite, Target};
 
-use super::data_plane::{flush, send, send_sealed};
+use super::sending::{flush, send, send_sealed};
 use crate::data::{Inbound, Socket};
 use crate::keys;
 use crate::peers::Peer;
