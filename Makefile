@@ -30,6 +30,7 @@ rotation: setup $(BIN) ## Ten session rotations under iperf3
 
 sim: ## The simulations of a thousand nodes that make test skips for their length
 	$(CARGO) test --locked -p tunmesh-membership --test sim -- --ignored --nocapture --test-threads 1
+	$(CARGO) test --locked -p tunmesh-core --test sim -- --ignored --nocapture --test-threads 1
 
 fuzz: ## Fuzz every parser, FUZZ_SECONDS each (default 60)
 	scripts/fuzz.sh

@@ -16,13 +16,14 @@ forbid() { # crate, pattern, reason
 io='tokio|axum|hyper|kube|kube-client|rustls|reqwest|async-std|smol|mio|socket2|quinn-udp'
 clock='chrono|time|jiff|coarsetime|quanta'
 forbid tunmesh-packet ".+" "bytes only"
-forbid tunmesh-protocol "$io|tunmesh-(mesh|sys|agent)" "the wire contract does no I/O"
-# ring, which seals packets there, brings libc and getrandom; the crate itself calls neither.
-forbid tunmesh-session "$io|$clock|nix|rand|tunmesh-.+" "handshakes and seals are told the time and given a seed"
-forbid tunmesh-membership "$io|$clock|nix|libc|rand|getrandom|tunmesh-(packet|session|mesh|sys|agent|emulator)" "gossip is told the time and given a seed"
-forbid tunmesh-mesh "$io|$clock|nix|libc|rand|getrandom|tunmesh-(session|membership|sys|agent|emulator)" "the core has no clock, no socket, no randomness, and is told of members and sessions"
+forbid tunmesh-protocol "$io|tunmesh-(mesh|core|sys|agent)" "the wire contract does no I/O"
+forbid tunmesh-session "$io|$clock|nix|libc|rand|getrandom|tunmesh-.+" "handshakes and seals are told the time and given a seed"
+forbid tunmesh-membership "$io|$clock|nix|libc|rand|getrandom|tunmesh-(packet|session|mesh|core|sys|agent|emulator)" "gossip is told the time and given a seed"
+forbid tunmesh-mesh "$io|$clock|nix|libc|rand|getrandom|tunmesh-(session|membership|core|sys|agent|emulator)" "the v0 core has no clock, no socket, no randomness, and is told of members and sessions"
+# It seals with what the sessions and the records bring, ring and aws-lc-rs among them.
+forbid tunmesh-core "$io|$clock|nix|rand|tunmesh-(sys|agent|emulator)" "the parts of a node are tied together without clock and socket"
 forbid tunmesh-sys "tokio|axum|hyper|kube|rustls|tunmesh-.+" "the host is below everything"
-forbid tunmesh-emulator "$io|tunmesh-(protocol|session|membership|mesh|agent)" "it measures the tunnel from outside: devices and packets only"
+forbid tunmesh-emulator "$io|tunmesh-(protocol|session|membership|mesh|core|agent)" "it measures the tunnel from outside: devices and packets only"
 forbid tunmesh-agent "tunmesh-emulator|kube|kube-client|k8s-openapi|openssl|openssl-sys" "the agent knows no cluster API, and the emulator is for tests"
 [ "$status" -eq 0 ] && echo "forbidden dependencies: none"
 exit "$status"

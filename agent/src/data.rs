@@ -4,19 +4,20 @@
 //! cannot decide it hands to the owner; what does not go by datagrams it puts into the peer's queue for its lane.
 
 mod arena;
-mod control;
 mod device;
 mod link;
 mod outgoing;
 mod receive;
+mod relay;
 mod socket;
 mod transmit;
 mod v0;
 mod worker;
 
-pub(crate) use control::{Control, ControlKind};
 pub(crate) use device::Device;
 pub(crate) use link::{Inbound, Link};
+pub(crate) use outgoing::segments_per_run;
+pub(crate) use relay::Relay;
 pub(crate) use socket::Socket;
 pub(crate) use transmit::complete;
 pub(crate) use v0::{Delivery, Queue, QueuedPacket, run_lane};

@@ -7,6 +7,7 @@ mod client;
 mod commands;
 mod counters;
 mod data;
+mod further;
 mod health;
 mod incidents;
 mod keys;

@@ -8,7 +8,7 @@ use tunmesh_protocol::{NodeId, Registration};
 
 use crate::client::Features;
 
-pub(crate) use self::report::{Contest, GossipReport, KnownMember, PathReport, Report};
+pub(crate) use self::report::{Contest, DeviceReport, GossipReport, KnownMember, PathReport, Report};
 
 /// Asks the owner; every call waits its turn in a queue of [`QUEUE_LEN`] requests.
 #[derive(Clone)]

@@ -20,20 +20,22 @@ use ipnet::Ipv6Net;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
-use tunmesh_membership::{Identity, KeyIdentity, KeyRing, Membership, Now, Settings};
+use tunmesh_core::{Core, Now};
+use tunmesh_membership::{Identity, KeyIdentity, KeyRing, Membership, Settings};
 use tunmesh_mesh::Node;
 use tunmesh_protocol::config::{Config, TunSource};
 use tunmesh_protocol::{NodeId, SessionKey};
 use tunmesh_session::{Endpoint, PrivateKey};
+use tunmesh_sys::memory;
 use tunmesh_sys::nft::OwnedTable;
 use tunmesh_sys::privileges::{Confinement, confine};
 use tunmesh_sys::tun::{self, Features, Tun, TunSettings};
 use tunmesh_sys::udp;
 
 use crate::counters::Counters;
-use crate::data::{self, Device, Notices, Socket};
+use crate::data::{self, Device, Notices, Relay, Socket};
 use crate::incidents::Incidents;
-use crate::owner::{self, DataPlane};
+use crate::owner;
 use crate::requests::{self, Requests};
 use crate::server::{self, ServerState, bind};
 use crate::shared::{Clock, Forwarding, KeySlot, Live, Shared};
@@ -42,6 +44,7 @@ use crate::{keys, logging, settings, status};
 
 /// Runs a node until SIGTERM, SIGINT, or something it cannot go on without fails.
 pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
+    memory::keep_freed();
     let parsed = settings::read(path)?;
     let config = parsed.config;
     logging::start(config.logging.level, config.logging.format);
@@ -72,14 +75,14 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
         Some(_) => tls::node_id(random()?, config.networking.ipv4.node_address_cidr.address().into()),
         None => NodeId::from_random(random()?),
     };
-    let core = Node::new(settings::mesh(&config, &id), Instant::now());
+    let mesh = Node::new(settings::mesh(&config, &id), Instant::now());
     let endpoints = if sockets.is_empty() { Vec::new() } else { endpoints(&config, udp_port(&config, &listener)?) };
     let (owner, requests) = requests::channel();
     let shared = Arc::new(Shared {
         clock: Clock,
         counters: Counters::default(),
         endpoints,
-        forwarding: watch::Sender::new(Arc::new(Forwarding { peers: BTreeMap::new(), routes: core.routes() })),
+        forwarding: watch::Sender::new(Arc::new(Forwarding { peers: BTreeMap::new(), routes: mesh.routes() })),
         id: id.clone(),
         incidents: Incidents::default(),
         live: ArcSwap::from_pointee(live),
@@ -96,7 +99,7 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    runtime.block_on(node(shared, Parts { core, listener, path, requests, sockets, status, tun }))
+    runtime.block_on(node(shared, Parts { mesh, listener, path, requests, sockets, status, tun }))
 }
 
 /// The first of 32 random bytes.
@@ -107,7 +110,7 @@ fn random<const LEN: usize>() -> anyhow::Result<[u8; LEN]> {
 
 /// What was opened while there were rights.
 struct Parts<'a> {
-    core: Node,
+    mesh: Node,
     listener: std::net::TcpListener,
     path: &'a Path,
     requests: Requests,
@@ -127,14 +130,16 @@ async fn node(shared: Arc<Shared>, parts: Parts<'_>) -> anyhow::Result<()> {
     let mut interrupt = watched(SignalKind::interrupt())?;
     tracing::info!(node = %shared.id, device = device.name(), "node started");
 
-    let state = ServerState { device: Arc::clone(&device), shared: Arc::clone(&shared) };
-    let server = tokio::spawn(server::serve(state, listener));
-    let data_plane = data_plane(&shared, &parts.sockets, device.mtu())?;
     let (notices, noticed) = Notices::channel();
+    let socket = parts.sockets.first().cloned();
+    let relay = Arc::new(Relay::new(Arc::clone(&shared), Arc::clone(&device), notices.clone(), socket.clone()));
+    let state = ServerState { device: Arc::clone(&device), relay, shared: Arc::clone(&shared) };
+    let server = tokio::spawn(server::serve(state, listener));
+    let core = core(&shared, parts.mesh, socket.is_some(), device.mtu())?;
     let owner = tokio::spawn(owner::run(
         Arc::clone(&shared),
-        parts.core,
-        data_plane,
+        core,
+        socket,
         Arc::clone(&device),
         parts.requests,
         noticed,
@@ -160,30 +165,35 @@ async fn node(shared: Arc<Shared>, parts: Parts<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets the packets that were read leave, for as long as a request may take; what comes in meanwhile is still delivered.
+/// Lets the packets that were read leave, for as long as a request may take, and closes the streams; what comes in meanwhile is
+/// still delivered.
 async fn drain(shared: &Shared) {
     let peers: Vec<_> = shared.forwarding.borrow().peers.values().cloned().collect();
+    for peer in &peers {
+        peer.stream.end();
+    }
     let sent = async {
         for peer in &peers {
             peer.queue.emptied().await;
             // Held for reading by every unanswered request.
             let _all_answered = peer.gate.write().await;
+            peer.stream.ended().await;
         }
     };
     let _late = tokio::time::timeout(shared.live.load().request_timeout(), sent).await;
 }
 
-/// Gossip, sessions and paths; without sockets there is no gossip.
-fn data_plane(shared: &Arc<Shared>, sockets: &[Arc<Socket>], mtu: u32) -> anyhow::Result<DataPlane> {
+/// The node with its gossip, sessions and paths; without sockets there is no gossip.
+fn core(shared: &Shared, mesh: Node, has_socket: bool, mtu: u32) -> anyhow::Result<Core> {
     let now = Instant::now();
     let private = PrivateKey::generate()?;
     let public_key = *private.public_key().as_bytes();
     let endpoint = Endpoint::new(private, now, keys::random()?);
     let live = shared.live.load();
     let auth = &live.config.clustering.auth;
-    let membership = match sockets {
-        [] => None,
-        _ => {
+    let membership = match has_socket {
+        false => None,
+        true => {
             let made = Membership::new(
                 Settings::new(owner::draft(&live.config, &shared.id, public_key, shared.endpoints.clone())),
                 KeyRing::new(&auth.secret, &auth.previous_secrets),
@@ -194,8 +204,7 @@ fn data_plane(shared: &Arc<Shared>, sockets: &[Arc<Socket>], mtu: u32) -> anyhow
             Some(made.context(RECORD_TOO_LONG)?)
         }
     };
-    let mtu = usize::try_from(mtu).unwrap_or(usize::MAX);
-    Ok(DataPlane::new(Arc::clone(shared), sockets.first().cloned(), endpoint, membership, mtu))
+    Ok(Core::new(settings::core(&live.config, mtu), mesh, membership, endpoint))
 }
 
 /// What signs our record: the key of our certificate where members prove their addresses so, else one made for this run.
@@ -258,7 +267,13 @@ fn open_device(config: &Config, queues: usize) -> anyhow::Result<Tun> {
                 .iter()
                 .filter_map(|ipv6| Ipv6Net::new(ipv6.address, ipv6.network.prefix_len()).ok())
                 .collect();
-            let features = Features { queues, offload: true, ipv6_addresses: &ipv6, ipv6_routes: &[] };
+            let features = Features {
+                queues,
+                offload: true,
+                max_segments: Some(data::segments_per_run(networking.mtu)),
+                ipv6_addresses: &ipv6,
+                ipv6_routes: &[],
+            };
             let settings = TunSettings {
                 name: &networking.tun_device_id,
                 address: settings::net(networking.ipv4.node_address_cidr),

@@ -18,7 +18,7 @@ use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::{any, get, post};
 
-use crate::data::Device;
+use crate::data::{Device, Relay};
 use crate::shared::Shared;
 
 pub(crate) use listener::{bind, serve};
@@ -27,6 +27,7 @@ pub(crate) use listener::{bind, serve};
 #[derive(Clone)]
 pub(crate) struct ServerState {
     pub(crate) device: Arc<Device>,
+    pub(crate) relay: Arc<Relay>,
     pub(crate) shared: Arc<Shared>,
 }
 

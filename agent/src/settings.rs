@@ -61,6 +61,17 @@ pub(crate) fn mesh(config: &Config, id: &NodeId) -> Settings {
     }
 }
 
+/// What the core is told beside that, with a device that takes packets of at most `mtu` bytes.
+pub(crate) fn core(config: &Config, mtu: u32) -> tunmesh_core::Settings {
+    let (auth, plane) = (&config.clustering.auth, &config.networking.data_plane);
+    tunmesh_core::Settings {
+        secrets: std::iter::once(&auth.secret).chain(&auth.previous_secrets).cloned().collect(),
+        keepalive: plane.keepalive,
+        paths: plane.paths,
+        mtu: usize::try_from(mtu).unwrap_or(usize::MAX),
+    }
+}
+
 /// The file's addresses in the form the kernel wants.
 pub(crate) fn net(cidr: Ipv4Cidr) -> Ipv4Net {
     Ipv4Net::new(cidr.address(), cidr.prefix_len()).expect("a cidr has a prefix of at most 32 bits")

@@ -18,7 +18,7 @@ use tokio::io::AsyncWriteExt;
 
 #[cfg(test)]
 pub(crate) use self::document::ContestStatus;
-pub(crate) use self::document::{DatagramStatus, Flow, OffloadStatus, PeerStatus, RefusalStatus, Status};
+pub(crate) use self::document::{DatagramStatus, DeviceStatus, Flow, OffloadStatus, PeerStatus, RefusalStatus, Status};
 use crate::data::{Device, Socket};
 use crate::shared::Shared;
 

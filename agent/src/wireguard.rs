@@ -72,7 +72,7 @@ pub(crate) fn devices(config: &Config) -> Vec<Device> {
     let networking = &config.networking;
     let device = |(name, peer): (&String, &WireGuardPeer)| Device {
         id: id(name, peer.address),
-        addresses: addresses(networking, peer),
+        addresses: addresses(networking, peer.address),
     };
     networking.wireguard_peers.iter().map(device).collect()
 }
@@ -84,10 +84,10 @@ pub(crate) fn id(name: &str, address: Ipv4Addr) -> NodeId {
     NodeId::from_random(id)
 }
 
-/// The addresses of a device in the mesh, IPv4 first.
-pub(crate) fn addresses(networking: &Networking, peer: &WireGuardPeer) -> Vec<IpAddr> {
-    let ipv6 = networking.ipv6.map(|ipv6| mesh_ipv6(ipv6.network, peer.address).into());
-    std::iter::once(peer.address.into()).chain(ipv6).collect()
+/// The addresses in the mesh of the device with this one, which comes first.
+pub(crate) fn addresses(networking: &Networking, address: Ipv4Addr) -> Vec<IpAddr> {
+    let ipv6 = networking.ipv6.map(|ipv6| mesh_ipv6(ipv6.network, address).into());
+    std::iter::once(address.into()).chain(ipv6).collect()
 }
 
 /// Largest packet to and from a device, in bytes.

@@ -12,7 +12,7 @@ from testbed import Namespace, Node, NotInTime, certificate, process_cpu_seconds
 #: Contenders that are our agent: what each has under `networking.data_plane`, and the path and suite its status must then name. The agent
 #: falls back to v0 where the path is not to be had; figures of that must not stand under another name.
 AGENT_DATA_PLANES = {
-    "native": ("{paths: [udp], suite: aesgcm}", ("udp", "aesgcm")),
+    "native": ("{paths: [udp], suite: aegis}", ("udp", "aegis")),
     "wireguard-suite": ("{paths: [udp], suite: chachapoly}", ("udp", "chachapoly")),
     "tls-stream": ("{paths: [stream]}", ("stream", None)),
     "v0": ("{paths: [v0]}", ("v0", None)),

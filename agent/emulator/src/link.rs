@@ -169,7 +169,7 @@ fn device(end: &End<'_>) -> Result<Tun, LinkError> {
         mtu: end.mtu,
         queue_len: end.queue_len,
     };
-    let features = Features { queues: 1, offload: true, ipv6_addresses: &ipv6, ipv6_routes: &[] };
+    let features = Features { queues: 1, offload: true, ipv6_addresses: &ipv6, ..Features::default() };
     match end.netns.run(|| create_with(&settings, &features)) {
         Ok(made) => made.map_err(|source| LinkError::Device { name, source }),
         Err(source) => Err(LinkError::Namespace { name, source }),

@@ -81,9 +81,12 @@ fn is_of_the_seal(refused: &Refused) -> bool {
 
 /// A datagram of the form in the documentation of [`KeyRing`].
 fn seal(number: u8, plaintext: &[u8]) -> Vec<u8> {
-    let header = [&[DATAGRAM_TYPE], &KEYS.0[..], &[number; 12]].concat();
+    let header = [&[DATAGRAM_TYPE][..], &*KEY_ID, &[number; 12]].concat();
     let mut sealed = plaintext.to_vec();
-    KEYS.1
+    let key = Salt::new(HKDF_SHA256, &[]).extract(secret().as_bytes());
+    let info: [&[u8]; 2] = [b"tunmesh v1 gossip", &[number; 9]];
+    let key = key.expand(&info, &AES_256_GCM).unwrap();
+    LessSafeKey::new(UnboundKey::from(key))
         .seal_in_place_append_tag(Nonce::assume_unique_for_key([number; 12]), Aad::from(&header), &mut sealed)
         .unwrap();
     [header, sealed].concat()
@@ -129,12 +132,7 @@ fn secret() -> Secret {
     Secret::from_bytes(b"the secret of this cluster".to_vec())
 }
 
-/// The id and the key of the secret.
-static KEYS: LazyLock<([u8; 4], LessSafeKey)> = LazyLock::new(|| {
-    let key = Salt::new(HKDF_SHA256, &[]).extract(secret().as_bytes());
-    let key: UnboundKey = key.expand(&[b"tunmesh v1 gossip"], &AES_256_GCM).unwrap().into();
-    (KeyRing::new(&secret(), &[]).ids()[0].0, LessSafeKey::new(key))
-});
+static KEY_ID: LazyLock<[u8; 4]> = LazyLock::new(|| KeyRing::new(&secret(), &[]).ids()[0].0);
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// When the clock of the nodes starts, in Unix time.

@@ -1,10 +1,11 @@
 use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
+use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use tunmesh_protocol::Secret;
 use zeroize::Zeroizing;
 
+use crate::nonce::{NONCE_LEN, SALT_LEN};
 use crate::refused::Refused;
 
 /// The public name of a cluster secret: 4 bytes derived from it that tell nothing else about it.
@@ -25,12 +26,14 @@ impl fmt::Debug for KeyId {
 /// |---|---|
 /// | 1 | [`DATAGRAM_TYPE`], no message type of WireGuard |
 /// | 4 | [`KeyId`] |
-/// | 12 | nonce, random |
+/// | 9 | salt: random, made by each sender at its start and again after 2^24 datagrams |
+/// | 3 | number of the datagram under that salt, big endian |
 /// | n + 16 | AES-256-GCM ciphertext and tag; the 17 bytes before it are associated data |
 ///
-/// The key is HKDF-SHA256 (RFC 5869) of the secret with the info `tunmesh v1 gossip`, the key id that with the info
-/// `tunmesh v1 key id`. Random nonces of 96 bits allow 2^32 datagrams under one key (NIST SP 800-38D, section 8.3): 16 days
-/// of 1,000 nodes at 3 datagrams per second; a repeated nonce later would let somebody forge datagrams, but no record.
+/// The key is HKDF-SHA256 (RFC 5869) of the secret with `tunmesh v1 gossip` and the salt as info, the key id that with the
+/// info `tunmesh v1 key id`; the nonce is salt and number. So every sender has a key of its own, and counts. Under one key
+/// for all, random nonces would do for 2^32 datagrams only (NIST SP 800-38D, section 8.3): 16 days of 1,000 nodes at 3
+/// datagrams per second.
 #[derive(Debug)]
 pub struct KeyRing {
     /// The current one first; never empty.
@@ -48,7 +51,8 @@ impl KeyRing {
         self.keys.iter().map(|key| key.id).collect()
     }
 
-    pub(crate) fn seal(&self, nonce: [u8; 12], plaintext: &[u8]) -> Vec<u8> {
+    /// Seals a datagram; `nonce` is the next of [`Nonces`](crate::nonce::Nonces).
+    pub(crate) fn seal(&self, nonce: [u8; NONCE_LEN], plaintext: &[u8]) -> Vec<u8> {
         let key = &self.keys[0];
         let mut datagram = Vec::with_capacity(plaintext.len() + OVERHEAD);
         datagram.push(DATAGRAM_TYPE);
@@ -56,10 +60,9 @@ impl KeyRing {
         datagram.extend(nonce);
         let aad = Aad::from(<[u8; HEADER_LEN]>::try_from(datagram.as_slice()).expect("17 bytes were written"));
         datagram.extend(plaintext);
-        let nonce = Nonce::assume_unique_for_key(nonce);
         let tag = key
-            .key
-            .seal_in_place_separate_tag(nonce, aad, &mut datagram[HEADER_LEN..])
+            .of_sender(&nonce)
+            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, &mut datagram[HEADER_LEN..])
             .expect("a datagram is shorter than what AES-GCM can seal");
         datagram.extend(tag.as_ref());
         datagram
@@ -76,10 +79,13 @@ impl KeyRing {
         }
         let (header, sealed) = datagram.split_at(HEADER_LEN);
         let key = self.keys.iter().find(|key| key.id.0 == header[1..5]).ok_or(Refused::UnknownKey)?;
-        let nonce = Nonce::try_assume_unique_for_key(&header[5..]).map_err(|_| Refused::NotGossip)?;
+        let nonce: [u8; NONCE_LEN] = header[5..].try_into().map_err(|_| Refused::NotGossip)?;
         let mut plaintext = sealed.to_vec();
-        let len =
-            key.key.open_in_place(nonce, Aad::from(header), &mut plaintext).map_err(|_| Refused::Unauthentic)?.len();
+        let len = key
+            .of_sender(&nonce)
+            .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(header), &mut plaintext)
+            .map_err(|_| Refused::Unauthentic)?
+            .len();
         plaintext.truncate(len);
         Ok(plaintext)
     }
@@ -87,17 +93,23 @@ impl KeyRing {
 
 struct GossipKey {
     id: KeyId,
-    key: LessSafeKey,
+    /// What the keys of the senders are made from.
+    senders: Prk,
 }
 
 impl GossipKey {
     fn derive(secret: &Secret) -> Self {
+        let senders = Salt::new(HKDF_SHA256, &[]).extract(secret.as_bytes());
         let mut id = [0; 4];
-        hkdf(secret, b"tunmesh v1 key id", &mut id);
+        expand(&senders, &[b"tunmesh v1 key id"], &mut id);
+        Self { id: KeyId(id), senders }
+    }
+
+    /// The key under which a sender with the salt in `nonce` seals.
+    fn of_sender(&self, nonce: &[u8; NONCE_LEN]) -> LessSafeKey {
         let mut key = Zeroizing::new([0; 32]);
-        hkdf(secret, b"tunmesh v1 gossip", key.as_mut_slice());
-        let key = UnboundKey::new(&AES_256_GCM, key.as_slice()).expect("a key of AES-256 has 32 bytes");
-        Self { id: KeyId(id), key: LessSafeKey::new(key) }
+        expand(&self.senders, &[b"tunmesh v1 gossip", &nonce[..SALT_LEN]], key.as_mut_slice());
+        LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_slice()).expect("a key of AES-256 has 32 bytes"))
     }
 }
 
@@ -107,19 +119,15 @@ impl fmt::Debug for GossipKey {
     }
 }
 
-/// HKDF-SHA256 without salt, to fill `out`, at most 32 bytes.
-fn hkdf(secret: &Secret, info: &[u8], out: &mut [u8]) {
+/// The second half of HKDF-SHA256, to fill `out`, at most 32 bytes.
+fn expand(from: &Prk, info: &[&[u8]], out: &mut [u8]) {
     struct Len(usize);
     impl KeyType for Len {
         fn len(&self) -> usize {
             self.0
         }
     }
-    Salt::new(HKDF_SHA256, &[])
-        .extract(secret.as_bytes())
-        .expand(&[info], Len(out.len()))
-        .and_then(|okm| okm.fill(out))
-        .expect("HKDF gives up to 8160 bytes");
+    from.expand(info, Len(out.len())).and_then(|okm| okm.fill(out)).expect("HKDF gives up to 8160 bytes");
 }
 
 /// First byte of every datagram; those of WireGuard are 1 to 4.
@@ -131,7 +139,7 @@ pub const MAX_DATAGRAM_LEN: usize = 1232;
 /// Longest plaintext, in bytes.
 pub(crate) const MAX_PLAINTEXT_LEN: usize = MAX_DATAGRAM_LEN - OVERHEAD;
 
-const HEADER_LEN: usize = 1 + 4 + 12;
+const HEADER_LEN: usize = 1 + 4 + NONCE_LEN;
 const OVERHEAD: usize = HEADER_LEN + 16;
 
 #[cfg(test)]
@@ -160,6 +168,21 @@ mod tests {
                 assert_eq!(keys.open(&altered), Err(expected), "bit {bit} of byte {at}");
             }
         }
+    }
+
+    #[test]
+    fn datagrams_have_the_form_that_is_documented() {
+        let secret = secret("a");
+        let datagram = KeyRing::new(&secret, &[]).seal(*b"nine bytes!!", b"hello");
+
+        let from_secret = Salt::new(HKDF_SHA256, &[]).extract(b"a");
+        let key = from_secret.expand(&[b"tunmesh v1 gossipnine byte"], &AES_256_GCM).unwrap();
+        let mut sealed = datagram[17..].to_vec();
+        let opened = LessSafeKey::new(UnboundKey::from(key))
+            .open_in_place(Nonce::assume_unique_for_key(*b"nine bytes!!"), Aad::from(&datagram[..17]), &mut sealed)
+            .unwrap();
+        assert_eq!(opened, b"hello");
+        assert_eq!((datagram[0], &datagram[5..17]), (0x80, &b"nine bytes!!"[..]));
     }
 
     #[test]

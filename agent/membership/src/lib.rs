@@ -27,6 +27,7 @@ mod member_key;
 mod membership;
 mod message;
 mod news;
+mod nonce;
 mod random;
 mod record;
 mod refused;

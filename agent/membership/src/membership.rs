@@ -20,6 +20,7 @@ use crate::identity::Identity;
 use crate::keys::KeyRing;
 use crate::member_key::MemberKey;
 use crate::news::News;
+use crate::nonce::Nonces;
 use crate::random::Random;
 use crate::record::{Record, RecordDraft, RecordError};
 use crate::replay::Replay;
@@ -46,6 +47,7 @@ pub struct Membership {
     draft: RecordDraft,
     identity: Box<dyn Identity>,
     keys: KeyRing,
+    nonces: Nonces,
     random: Random,
     replay: Replay,
     table: Table,
@@ -89,6 +91,7 @@ impl Membership {
         let record = settings.own.record(started, started, keys.ids())?;
         let key = MemberKey::of(&record.id);
         let signed = own::sign(identity.as_ref(), &record)?;
+        let mut random = Random::new(&seed);
         let mut membership = Self {
             timers: settings.timers,
             max_members: settings.max_members,
@@ -97,7 +100,8 @@ impl Membership {
             draft: settings.own,
             identity,
             keys,
-            random: Random::new(&seed),
+            nonces: Nonces::new(&mut random),
+            random,
             replay: Replay::new(settings.max_clock_skew, settings.max_members),
             table: Table::new(key, Member::new(Arc::new(record), signed, State::Alive)),
             news: News::default(),
@@ -199,7 +203,12 @@ impl Membership {
     /// Who is to have `address`, which must be listed exactly so, of all that claim it, this node included: the one that
     /// started first, then the one with the smaller id. All nodes with the same view agree.
     pub fn owner_of(&self, address: IpNet) -> Option<&Arc<Record>> {
-        self.table.owners(&address.trunc()).first().copied()
+        self.claimants_of(address).first().copied()
+    }
+
+    /// All that claim `address`, in the order of [`owner_of`](Self::owner_of).
+    pub fn claimants_of(&self, address: IpNet) -> Vec<&Arc<Record>> {
+        self.table.owners(&address.trunc())
     }
 
     /// What happened so far.

@@ -29,6 +29,8 @@ pub(crate) struct Peer {
     pub(crate) session: Session,
     /// What its signed record says, while the gossip vouches for it.
     pub(crate) vouched: Option<Vouched>,
+    /// What it says beside its registrations; counts while the gossip does not vouch for it.
+    pub(crate) told: Vouched,
 }
 
 /// Our registrations to one member.
@@ -62,6 +64,7 @@ impl Peer {
             registration: Registering::default(),
             session: Session::default(),
             vouched: None,
+            told: Vouched::default(),
         }
     }
 }

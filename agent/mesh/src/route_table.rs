@@ -62,7 +62,7 @@ impl RouteTable {
     pub(crate) fn new<'a>(
         settings: &Settings,
         joined: BTreeSet<IpAddr>,
-        members: impl Iterator<Item = (&'a Member, Option<&'a Vouched>)>,
+        members: impl Iterator<Item = (&'a Member, &'a Vouched)>,
     ) -> Self {
         let mut table = Self {
             local: settings.local.address.address(),
@@ -88,11 +88,9 @@ impl RouteTable {
             }
             table.owners.push((address.into(), member.id.clone()));
             table.near.insert(member.id.clone(), settings.local.address.contains(address));
-            if let Some(vouched) = vouched {
-                further.extend(vouched.addresses.iter().map(|address| (*address, member.id.clone())));
-                for group in &vouched.groups {
-                    table.groups.entry(*group).or_default().push(member.id.clone());
-                }
+            further.extend(vouched.addresses.iter().map(|address| (*address, member.id.clone())));
+            for group in &vouched.groups {
+                table.groups.entry(*group).or_default().push(member.id.clone());
             }
         }
         further.extend(
@@ -144,14 +142,19 @@ impl RouteTable {
         Ok(to)
     }
 
-    /// Whether a packet of the v0 protocol that the member `from` sent may go to the TUN device; its header if so.
+    /// What to do with a packet of the v0 protocol that the member `from` sent; its header beside it.
     ///
     /// Checked in this order: ethertype, form, source, destination. The source must be the address of `from`.
     ///
     /// # Errors
     ///
     /// The reason to drop it. The original answers a [`DropReason::Malformed`] packet with status 500, all others with 204.
-    pub fn inbound_v0(&self, from: &NodeId, ethertype: u16, packet: &[u8]) -> Result<IpHeader, DropReason> {
+    pub fn inbound_v0(
+        &self,
+        from: &NodeId,
+        ethertype: u16,
+        packet: &[u8],
+    ) -> Result<(IpHeader, Inbound<'_>), DropReason> {
         if ethertype != ETHERTYPE_IPV4 {
             return Err(DropReason::Unsupported);
         }
@@ -159,10 +162,7 @@ impl RouteTable {
         if header.ipv4().is_none() {
             return Err(DropReason::Malformed);
         }
-        match self.inbound(from, header.source(), header.destination())? {
-            Inbound::Deliver => Ok(header),
-            Inbound::Forward(_) => Err(DropReason::Misrouted),
-        }
+        Ok((header, self.inbound(from, header.source(), header.destination())?))
     }
 
     /// What to do with a packet from `source` to `destination` that the member `from` sent.

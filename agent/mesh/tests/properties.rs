@@ -36,7 +36,7 @@ proptest! {
         let mut bench = Bench::new(settings());
         bench.settle(&member("b", "10.0.0.2/24"));
         let routes = bench.node.routes();
-        if let Ok(header) = routes.inbound_v0(&id("b"), ethertype, &packet) {
+        if let Ok((header, _)) = routes.inbound_v0(&id("b"), ethertype, &packet) {
             prop_assert_eq!(header.source().to_string(), "10.0.0.2");
         }
         if let Ok(header) = tunmesh_packet::parse(&packet) {
@@ -176,7 +176,8 @@ impl Run {
                 let screened = self.screened.clone().filter(|_| vacated);
                 let proof = screened.as_ref().map(|(owner, heard_at, _)| (owner.clone(), *heard_at));
                 let expected = self.claim(&claimant, called_back, proof);
-                let proof = Proof { called_back, vacated: screened.map(|(_, _, contested)| contested) };
+                let proof =
+                    Proof { called_back, vacated: screened.map(|(_, _, contested)| contested), tells_more: false };
                 let outcome = self.bench.node.accept(&registration, proof, now);
                 assert_eq!(outcome.is_ok(), expected, "{outcome:?}");
             }

@@ -98,7 +98,7 @@ fn table_for(exchange: &Value, enable_broadcast: bool) -> (Member, std::sync::Ar
         if member.id.as_str() == "other" && is_broadcast_case {
             continue;
         }
-        let proof = Proof { called_back: true, vacated: None };
+        let proof = Proof { called_back: true, vacated: None, tells_more: false };
         node.accept(&registration(member, &[]), proof, now).expect("nothing speaks against it");
     }
     (sender, node.routes())

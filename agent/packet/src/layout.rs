@@ -264,5 +264,5 @@ impl std::error::Error for LayoutError {
 }
 
 /// Further IPv6 extension headers that may precede a whole packet (RFC 8200, sections 4.4 and 4.6).
-const ROUTING: u8 = 43;
-const DESTINATION_OPTIONS: u8 = 60;
+pub(crate) const ROUTING: u8 = 43;
+pub(crate) const DESTINATION_OPTIONS: u8 = 60;

@@ -13,6 +13,8 @@
 mod listing;
 mod member;
 
+use std::net::IpAddr;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -34,6 +36,10 @@ pub struct Registration {
     /// Entries of `remote` that were left out because a value was missing or bad; not written.
     #[serde(skip)]
     pub skipped_remotes: usize,
+    /// Further addresses of the mesh that lead to the sender, if it was asked: its IPv6 address, and those of its `WireGuard`
+    /// devices. They are told beside the document, as the original takes no field it does not know; not written.
+    #[serde(skip)]
+    pub further: Option<Vec<IpAddr>>,
 }
 
 impl Registration {
@@ -63,7 +69,7 @@ impl Registration {
             }
         }
         let stamp = top.value(2).as_i64().ok_or(RegistrationError::Stamp)?;
-        Ok(Self { local, remote, stamp, skipped_remotes })
+        Ok(Self { local, remote, stamp, skipped_remotes, further: None })
     }
 
     /// The body, with the keys in the order of the original.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tunmesh_session::{Endpoint, Event, Now, PeerId, PeerSettings, PrivateKey, Session, Suite};
 
 fn main() {
-    for (suite, name) in [(Suite::AesGcm, "aesgcm"), (Suite::ChaChaPoly, "chachapoly")] {
+    for (suite, name) in [(Suite::Aegis, "aegis"), (Suite::ChaChaPoly, "chachapoly")] {
         let [sender, receiver] = sessions(suite);
         let mut packets = vec![vec![0u8; Session::HEADER_LEN + PACKET_LEN + Session::TAG_LEN]; BURST];
         let (mut sealing, mut opening) = (Vec::new(), Vec::new());

@@ -109,7 +109,7 @@ fn builder(
     local: &PrivateKey,
     ephemeral: Zeroizing<[u8; KEY_LEN]>,
 ) -> Result<Builder<'_>, HandshakeFailed> {
-    let params: NoiseParams = suite.noise_name().parse()?;
+    let params: NoiseParams = NAME.parse()?;
     let builder = Builder::with_resolver(params, Box::new(Primitives { ephemeral }));
     Ok(builder.prologue(suite.prologue())?.local_private_key(local.as_bytes())?)
 }
@@ -123,6 +123,9 @@ fn split(state: &mut HandshakeState) -> (Zeroizing<[u8; KEY_LEN]>, Zeroizing<[u8
     let (initiator, responder) = state.dangerously_get_raw_split();
     (Zeroizing::new(initiator), Zeroizing::new(responder))
 }
+
+/// The construction of both suites.
+const NAME: &str = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
 
 /// `psk2`: at the end of the second message.
 const PSK_LOCATION: usize = 2;

@@ -11,8 +11,8 @@ use std::time::Instant;
 use crate::endpoint::{PeerId, Role};
 use crate::noise::TransportKeys;
 use crate::replay::ReplayWindow;
-use crate::suite::Suite;
-use crate::transport_key::TransportKey;
+use crate::suite::{REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES, Suite};
+use crate::transport_key::{TAG_LEN, TransportKey};
 use crate::wire::TRANSPORT;
 
 pub(crate) use self::activity::Activity;
@@ -47,7 +47,7 @@ impl Session {
     /// Bytes before the plaintext of a datagram.
     pub const HEADER_LEN: usize = 16;
     /// Bytes after the plaintext of a datagram.
-    pub const TAG_LEN: usize = 16;
+    pub const TAG_LEN: usize = TAG_LEN;
 
     pub(crate) fn new(
         peer: PeerId,
@@ -109,8 +109,7 @@ impl Session {
         if self.is_expired() {
             return None;
         }
-        let limit = self.suite.reject_after_messages();
-        let take = |next: u64| next.checked_add(count).filter(|end| *end <= limit);
+        let take = |next: u64| next.checked_add(count).filter(|end| *end <= REJECT_AFTER_MESSAGES);
         self.next_counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()
     }
 
@@ -126,13 +125,13 @@ impl Session {
         let (header, rest) = datagram.split_at_mut(Self::HEADER_LEN);
         let (plaintext, tag) = rest.split_at_mut(rest.len() - Self::TAG_LEN);
         let flags = match self.suite {
-            Suite::AesGcm => flags,
+            Suite::Aegis => flags,
             Suite::ChaChaPoly => 0,
         };
         header[..4].copy_from_slice(&[TRANSPORT, flags, 0, 0]);
         header[4..8].copy_from_slice(&self.remote_index.to_le_bytes());
         header[8..].copy_from_slice(&counter.to_le_bytes());
-        let sealed = self.sending.seal(self.suite.nonce(counter), self.authenticated(header), plaintext);
+        let sealed = self.sending.seal(counter, self.authenticated(header), plaintext);
         tag.copy_from_slice(&sealed);
     }
 
@@ -162,13 +161,13 @@ impl Session {
 
     /// Whether so many messages were sent that it is to be replaced.
     pub(crate) fn is_worn(&self) -> bool {
-        self.next_counter.load(Ordering::Relaxed) >= self.suite.rekey_after_messages()
+        self.next_counter.load(Ordering::Relaxed) >= REKEY_AFTER_MESSAGES
     }
 
     /// What of a `header` is authenticated beside the plaintext.
     fn authenticated<'a>(&self, header: &'a [u8]) -> &'a [u8] {
         match self.suite {
-            Suite::AesGcm => header,
+            Suite::Aegis => header,
             Suite::ChaChaPoly => &[],
         }
     }

@@ -7,7 +7,7 @@
 //! Transport   4, flags 1, reserved 2 | receiver 4 | counter 8 | sealed packet, tag 16                      from 32 bytes
 //! ```
 //!
-//! The flags of a transport message are those of [`Suite::AesGcm`](crate::Suite); with `ChaChaPoly` they are reserved.
+//! The flags of a transport message are those of [`Suite::Aegis`](crate::Suite); with `ChaChaPoly` they are reserved.
 
 use std::ops::Range;
 

@@ -9,7 +9,7 @@ use support::*;
 
 #[test]
 fn a_stranger_gets_no_answer_and_is_counted() {
-    let mut world = World::new(2, Suite::AesGcm, 1);
+    let mut world = World::new(2, Suite::Aegis, 1);
     world.nodes[1].endpoint.remove_peer(id(0));
     world.connect(0, 1);
     world.run(secs(1));
@@ -37,7 +37,7 @@ fn the_suites_never_mix() {
 
 #[test]
 fn a_node_has_peers_of_both_suites() {
-    let mut world = World::new(3, Suite::AesGcm, 3);
+    let mut world = World::new(3, Suite::Aegis, 3);
     world.nodes[2].endpoint.update_peer(id(0), settings(0, Suite::ChaChaPoly)).unwrap();
     world.nodes[0].endpoint.update_peer(id(2), settings(2, Suite::ChaChaPoly)).unwrap();
     world.send(1, 0, b"from 1");
@@ -65,9 +65,9 @@ fn an_initiation_is_heeded_once_even_after_newer_ones() {
 
 #[test]
 fn a_peer_is_answered_at_most_20_times_a_second() {
-    let mut world = World::new(2, Suite::AesGcm, 5);
+    let mut world = World::new(2, Suite::Aegis, 5);
     for _ in 0..100 {
-        world.restart(0, Suite::AesGcm);
+        world.restart(0, Suite::Aegis);
         world.connect(0, 1);
         world.run(millis(20));
     }
@@ -102,7 +102,7 @@ fn no_altered_handshake_message_is_heeded_and_the_genuine_one_still_is() {
 
 #[test]
 fn arbitrary_datagrams_do_no_harm() {
-    let mut world = World::new(2, Suite::AesGcm, 7);
+    let mut world = World::new(2, Suite::Aegis, 7);
     for length in (0..200).chain([1000, 65535]) {
         for kind in 0..=5 {
             let mut datagram: Vec<u8> = (0..length).map(|_| world.chance().next() as u8).collect();
@@ -117,7 +117,7 @@ fn arbitrary_datagrams_do_no_harm() {
 
 #[test]
 fn a_packet_of_another_pair_does_not_open() {
-    let mut world = World::new(3, Suite::AesGcm, 8);
+    let mut world = World::new(3, Suite::Aegis, 8);
     for (from, to) in [(0, 1), (0, 2), (1, 2)] {
         world.send(from, to, b"x");
     }
@@ -155,7 +155,7 @@ fn under_load_only_those_who_show_their_cookie_are_answered() {
 
 #[test]
 fn a_cookie_of_somebody_else_is_not_taken() {
-    let mut world = World::new(3, Suite::AesGcm, 10);
+    let mut world = World::new(3, Suite::Aegis, 10);
     flood(&mut world);
     let before = world.sent.len();
     world.connect(1, 0);
@@ -171,7 +171,7 @@ fn a_cookie_of_somebody_else_is_not_taken() {
 
 #[test]
 fn a_flood_from_one_address_with_its_cookie_is_answered_20_times_a_second() {
-    let mut world = World::new(3, Suite::AesGcm, 11);
+    let mut world = World::new(3, Suite::Aegis, 11);
     flood(&mut world);
     world.connect(1, 0);
     world.run(millis(4_990));
@@ -192,9 +192,9 @@ fn a_flood_from_one_address_with_its_cookie_is_answered_20_times_a_second() {
 
 #[test]
 fn no_two_peers_share_a_key_or_an_id_and_none_is_the_node_itself() {
-    let mut world = World::new(3, Suite::AesGcm, 12);
+    let mut world = World::new(3, Suite::Aegis, 12);
     let endpoint: &mut Endpoint = &mut world.nodes[0].endpoint;
-    let with = |i| -> PeerSettings { settings(i, Suite::AesGcm) };
+    let with = |i| -> PeerSettings { settings(i, Suite::Aegis) };
 
     assert_eq!(endpoint.insert_peer(id(1), with(7)), Err(PeerError::IdTaken));
     assert_eq!(endpoint.insert_peer(id(7), with(1)), Err(PeerError::KeyTaken));

@@ -18,12 +18,12 @@ fn a_thousand_peers_take_a_kilobyte_each_and_three_sessions_of_each_nine_more() 
     let start = Now { instant: Instant::now(), unix: Duration::from_secs(1_790_000_000) };
     let mut hub = Hub { endpoint: Endpoint::new(private(0), start.instant, [1; 32]), sessions: BTreeMap::new() };
     // What the allocator and the cryptography need once.
-    hub.endpoint.insert_peer(id(PEERS + 1), settings(PEERS + 1, Suite::AesGcm)).unwrap();
+    hub.endpoint.insert_peer(id(PEERS + 1), settings(PEERS + 1, Suite::Aegis)).unwrap();
     hub.meet(PEERS + 1, start);
     let before = resident();
 
     for i in 1..=PEERS {
-        hub.endpoint.insert_peer(id(i), settings(i, Suite::AesGcm)).unwrap();
+        hub.endpoint.insert_peer(id(i), settings(i, Suite::Aegis)).unwrap();
     }
     let known = resident() - before;
     for round in 1..=3 {
@@ -52,7 +52,7 @@ impl Hub {
     /// Node `i`, started anew, makes a session with the hub; the session before gets used only now.
     fn meet(&mut self, i: usize, now: Now) {
         let mut peer = Endpoint::new(private(i), now.instant, [i as u8; 32]);
-        peer.insert_peer(PeerId(0), settings(0, Suite::AesGcm)).unwrap();
+        peer.insert_peer(PeerId(0), settings(0, Suite::Aegis)).unwrap();
         peer.connect(PeerId(0), now);
         let initiation = peer.poll_transmit().unwrap().datagram;
         self.endpoint.handle_datagram(now, address(0), &initiation).unwrap();

@@ -4,7 +4,6 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use nix::sys::socket::{getsockopt, sockopt};
 
 use super::facts::{HostRoute, Uplink};
 
@@ -16,19 +15,20 @@ pub(super) fn routes() -> Vec<HostRoute> {
     routes
 }
 
-/// How datagrams leave towards `target`; for IPv4 only, as no safe call says it for IPv6.
+/// How datagrams leave towards `target`, if they leave this host.
 pub(super) fn uplink(target: IpAddr, routes: &[HostRoute]) -> io::Result<Option<Uplink>> {
-    if target.is_ipv6() || target.is_loopback() {
+    if target.is_loopback() {
         return Ok(None);
     }
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let any = if target.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0))?;
     // Sends nothing; the port is of no matter.
     socket.connect(SocketAddr::new(target, DISCARD))?;
-    let mtu = getsockopt(&socket, sockopt::IpMtu)?;
+    let mtu = tunmesh_sys::path_mtu(&socket)?;
     let leads_there = |route: &&HostRoute| route.destination.contains(&target);
     let route = routes.iter().filter(leads_there).max_by_key(|route| route.destination.prefix_len());
     let device = route.map_or_else(|| "the outgoing interface".into(), |route| route.device.clone());
-    Ok(Some(Uplink { target, device, mtu: u32::try_from(mtu).unwrap_or(0) }))
+    Ok(Some(Uplink { target, device, mtu }))
 }
 
 /// `/proc/net/route`: one line per route after the title; device, destination and, as the eighth word, the mask, both

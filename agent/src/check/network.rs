@@ -43,7 +43,8 @@ pub(super) fn uplinks(facts: &Facts) -> Vec<Found> {
         return Vec::new();
     };
     let judge = |uplink: &super::facts::Uplink| {
-        let needed = mtu + OVERHEAD;
+        let overhead = SEAL + if uplink.target.is_ipv4() { HEADERS_V4 } else { HEADERS_V6 };
+        let needed = mtu + overhead;
         (needed > uplink.mtu).then(|| {
             Found::new(
                 Level::Warning,
@@ -54,7 +55,7 @@ pub(super) fn uplinks(facts: &Facts) -> Vec<Found> {
                 "a datagram holds a packet, its seal and the headers of UDP and IP",
                 format!(
                     "set networking/mtu to {} on all nodes, or raise the MTU of {}",
-                    uplink.mtu.saturating_sub(OVERHEAD),
+                    uplink.mtu.saturating_sub(overhead),
                     uplink.device
                 ),
             )
@@ -76,5 +77,9 @@ fn mesh_networks(facts: &Facts) -> Vec<IpNet> {
     }
 }
 
-/// Bytes that a datagram adds to a packet: IPv6 40, UDP 8, and 32 of the session.
-const OVERHEAD: u32 = 80;
+/// Bytes that a session adds to a packet.
+const SEAL: u32 = 32;
+
+/// Bytes of UDP and IP in front of a sealed packet.
+const HEADERS_V4: u32 = 8 + 20;
+const HEADERS_V6: u32 = 8 + 40;

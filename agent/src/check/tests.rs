@@ -84,7 +84,10 @@ fn every_code_is_found_for_each_of_its_facts_and_no_other_code_with_it() {
             status(facts).peers.clear();
             facts.bootstrap.clear();
         }),
-        ("TM0014", Level::Warning, "a packet of 1420 needs 1500", |facts| facts.uplinks[0].mtu = 1499),
+        ("TM0014", Level::Warning, "a packet of 1420 needs 1480", |facts| facts.uplinks[0].mtu = 1479),
+        ("TM0014", Level::Warning, "a packet of 1420 needs 1500", |facts| {
+            facts.uplinks[0] = Uplink { target: "fd00::2".parse().unwrap(), device: "eth0".into(), mtu: 1499 };
+        }),
     ];
     for (code, level, part, change) in cases {
         let mut facts = healthy();
@@ -120,6 +123,10 @@ fn what_is_close_to_a_finding_is_none() {
         ("a small packet size found on a path that is not in use", |facts| {
             peer(facts).path = "none".into();
             peer(facts).largest_packet = 1280;
+        }),
+        ("an uplink with just enough room", |facts| facts.uplinks[0].mtu = 1480),
+        ("an uplink with just enough room for IPv6", |facts| {
+            facts.uplinks[0].target = "fd00::2".parse().unwrap();
         }),
         ("a claim of long ago", |facts| contested(facts, 151.0)),
         ("the routes of our own device", |facts| route(facts, "tun1", "192.168.129.0/24")),
@@ -235,7 +242,7 @@ fn running() -> Status {
             listen_url: "https://10.77.0.2:4567".into(),
             path: "udp".into(),
             takes_datagrams: true,
-            suite: Some("aesgcm".into()),
+            suite: Some("aegis".into()),
             handshake_secs: Some(1.0),
             round_trip_micros: Some(500),
             pings: 2,
@@ -257,6 +264,7 @@ fn running() -> Status {
             tx: flow,
             drops: BTreeMap::new(),
         }],
+        devices: Vec::new(),
     }
 }
 

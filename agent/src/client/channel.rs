@@ -19,6 +19,7 @@ use tokio_rustls::client::TlsStream;
 use tunmesh_membership::RefusedRecord;
 use tunmesh_protocol::ControlUrl;
 
+use crate::further;
 use crate::tls::{CertificateIdentity, PROOF, Tls};
 
 /// Requests to one node over one kept-alive connection, which is renewed after 10 s without use or when its URL changes.
@@ -97,6 +98,8 @@ pub(crate) struct Call<'a> {
 pub(crate) struct Reply {
     /// Value of the `Authorization` header.
     pub(crate) authorization: Option<Vec<u8>>,
+    /// Value of the header with further addresses.
+    pub(crate) further: Option<Vec<u8>>,
     /// The body, at most [`MAX_REPLY`] bytes.
     pub(crate) body: Bytes,
     /// What the other end showed, verified as TLS wants it.
@@ -198,6 +201,7 @@ async fn exchange(
         Ok(Reply {
             authorization: head.headers.get(AUTHORIZATION).map(|value| value.as_bytes().to_vec()),
             body,
+            further: head.headers.get(further::HEADER).map(|value| value.as_bytes().to_vec()),
             certificate: connection.certificate.clone(),
             is_json: is_json(&head.headers),
             status: head.status,

@@ -10,6 +10,7 @@ use tunmesh_protocol::{
 };
 
 use super::channel::{Call, Channel, Reply, RequestError, check};
+use crate::further::{self, FURTHER};
 use crate::peers::{OutboundSession, Peer};
 use crate::shared::Shared;
 use crate::stream::STREAM;
@@ -55,7 +56,7 @@ impl<'a> Exchange<'a> {
             .post(url, id, channel, "/tunmesh/control/v0/registrations/register", live.cluster.signing(), body)
             .await?;
         self.verified(url, id, &live.cluster.accepted(), &reply)?;
-        let answer = answer_of(id, &reply)?;
+        let answer = self.answer_of(id, &reply, &live.cluster.accepted())?;
         check(url, live.tls.identity.as_ref(), reply.certificate.as_ref(), answer.local.address.address())?;
         Ok(answer)
     }
@@ -76,7 +77,9 @@ impl<'a> Exchange<'a> {
             .post(&url, &peer.id, &peer.channel, &path, &session.token, Bytes::from(registration.to_json()))
             .await?;
         self.verified_by_session(&url, peer, &reply)?;
-        answer_of(&peer.id, &reply).map(Some)
+        let sessions = peer.inbound_answer_sessions();
+        let tokens: Vec<_> = sessions.iter().map(|session| &session.token).collect();
+        self.answer_of(&peer.id, &reply, &tokens).map(Some)
     }
 
     /// Replaces the session towards `peer`: with the running one if `rotate` and there is one, else with the cluster token.
@@ -142,6 +145,24 @@ impl<'a> Exchange<'a> {
         expect_json(url, reply)
     }
 
+    /// What a verified reply says, with the further addresses beside it; those must be signed too, and certified where
+    /// addresses are.
+    fn answer_of(&self, id: &NodeId, reply: &Reply, tokens: &[&Token]) -> Result<Registration, ExchangeError> {
+        let mut answer = Registration::parse(&reply.body)?;
+        if answer.local.id != *id {
+            return Err(ExchangeError::OtherNode { expected: id.clone(), found: answer.local.id });
+        }
+        let live = self.shared.live.load();
+        let may_have = |addresses: &Vec<_>| match (&live.tls.identity, &reply.certificate) {
+            (None, _) => true,
+            (Some(identity), Some(shown)) => identity.certifies_all(shown, addresses).is_ok(),
+            (Some(_), None) => false,
+        };
+        let told = reply.further.as_ref().and_then(|header| further::read(self.shared, header, tokens, id));
+        answer.further = Some(told.filter(may_have).unwrap_or_default());
+        Ok(answer)
+    }
+
     fn verified_by_session(&self, url: &ControlUrl, peer: &Peer, reply: &Reply) -> Result<(), ExchangeError> {
         let sessions = peer.inbound_answer_sessions();
         let tokens: Vec<_> = sessions.iter().map(|session| &session.token).collect();
@@ -165,14 +186,6 @@ fn expect_json(url: &ControlUrl, reply: Reply) -> Result<Reply, ExchangeError> {
         return Err(ExchangeError::ContentType { url: url.clone() });
     }
     Ok(reply)
-}
-
-fn answer_of(id: &NodeId, reply: &Reply) -> Result<Registration, ExchangeError> {
-    let answer = Registration::parse(&reply.body)?;
-    if answer.local.id != *id {
-        return Err(ExchangeError::OtherNode { expected: id.clone(), found: answer.local.id });
-    }
-    Ok(answer)
 }
 
 /// Why an exchange with another node failed.
@@ -218,6 +231,8 @@ pub(crate) enum FailureKind {
 pub(crate) struct Features {
     /// It takes datagrams over UDP.
     pub(crate) datagrams: bool,
+    /// Its answers to registrations tell of further addresses.
+    pub(crate) further: bool,
     /// It takes further requests on a connection before the first is answered, and answers them in order.
     pub(crate) pipelining: bool,
     /// It takes packets in TLS streams.
@@ -229,7 +244,7 @@ impl Features {
     pub(crate) fn of(implementation: Option<&Implementation>) -> Self {
         let offers = |feature| implementation.is_some_and(|implementation| implementation.offers(feature));
         let datagrams = implementation.is_some_and(|implementation| !implementation.endpoints.is_empty());
-        Self { datagrams, pipelining: offers(PIPELINING), streams: offers(STREAM) }
+        Self { datagrams, further: offers(FURTHER), pipelining: offers(PIPELINING), streams: offers(STREAM) }
     }
 }
 

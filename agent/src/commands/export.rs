@@ -52,7 +52,7 @@ fn client_file(config: &Config, keys: &[Keys], name: &str) -> anyhow::Result<Str
     let (keys, device) =
         keys.first().and_then(|keys| Some((keys, keys.devices.get(name)?))).context("no keys for this device")?;
 
-    let addresses = addresses(networking, peer);
+    let addresses = addresses(networking, peer.address);
     let addresses = list(addresses.iter().map(|address| match address {
         IpAddr::V4(address) => format!("{address}/32"),
         IpAddr::V6(address) => format!("{address}/128"),

@@ -2,6 +2,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 
+use tunmesh_session::Session;
+
 use super::socket::Socket;
 
 /// Datagrams about to be sent, as runs: neighbours of equal length to one address, that one call sends.
@@ -68,6 +70,11 @@ impl Run {
             && self.count < max_segments
             && self.bytes.len() + len <= MAX_RUN_LEN
     }
+}
+
+/// Packets of `mtu` bytes that one run takes: a super packet with more would be sent in two, the second nearly empty.
+pub(crate) fn segments_per_run(mtu: u16) -> u32 {
+    (MAX_RUN_LEN / (usize::from(mtu) + Session::HEADER_LEN + Session::TAG_LEN)) as u32
 }
 
 /// Bytes gathered before they are sent: two super packets, so that sending begins while the rest is still sealed.

@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tunmesh_core::{Control, ControlKind};
 use tunmesh_mesh::{DropReason, Inbound as Verdict};
 use tunmesh_packet::{Coalescer, complete_checksum};
 use tunmesh_session::{MessageType, OpenError, Opened, message_type, receiver_index};
 
 use super::arena::{Arena, Received};
-use super::control::{Control, ControlKind};
 use super::link::Inbound;
 use super::socket::Socket;
 use super::transmit::{FLAG_PARTIAL, Transmitter};

@@ -2,11 +2,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tunmesh_core::{Control, ControlKind};
 use tunmesh_mesh::{DropReason, Outbound, Way};
 use tunmesh_packet::{IpHeader, L4Checksum, Offload, Segments, Version, protocol, split, too_big};
 use tunmesh_session::{Session, Suite};
 
-use super::control::{Control, ControlKind};
 use super::outgoing::Outgoing;
 use super::socket::Socket;
 use super::worker::{Notice, Notices};
@@ -35,12 +35,13 @@ impl Transmitter {
         socket: Option<Arc<Socket>>,
     ) -> Self {
         let outgoing = Outgoing::new(socket.as_ref().map_or(1, |socket| socket.max_segments()));
-        Self { shared, device, notices, queue, socket, outgoing, frame: vec![0; Offload::LEN + MAX_PACKET] }
+        Self { shared, device, notices, queue, socket, outgoing, frame: Vec::new() }
     }
 
     /// Reads and sends until nothing waits or a good deal has been sent; says whether anything was read.
     pub(super) fn turn(&mut self, forwarding: &Forwarding, now: Instant) -> io::Result<bool> {
         let mut frame = std::mem::take(&mut self.frame);
+        frame.resize(Offload::LEN + MAX_PACKET, 0);
         let mut any = false;
         let outcome = loop {
             if self.outgoing.is_full() {
@@ -140,8 +141,8 @@ impl Transmitter {
             return self.keep(peer, segments);
         };
         let (checksum, flags) = match session.suite() {
-            Suite::AesGcm if segments.is_partial() => (L4Checksum::Partial, FLAG_PARTIAL),
-            Suite::AesGcm | Suite::ChaChaPoly => (L4Checksum::Complete, 0),
+            Suite::Aegis if segments.is_partial() => (L4Checksum::Partial, FLAG_PARTIAL),
+            Suite::Aegis | Suite::ChaChaPoly => (L4Checksum::Complete, 0),
         };
         let mut bytes = 0;
         for index in 0..count {

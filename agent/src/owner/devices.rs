@@ -17,6 +17,7 @@ use super::sending::{flush, send, send_sealed};
 use crate::data::{Inbound, Socket};
 use crate::keys;
 use crate::peers::Peer;
+use crate::requests::DeviceReport;
 use crate::shared::{Live, Sessions, Shared};
 use crate::wireguard::{DeviceKeys, Keys, id, mtu};
 
@@ -56,6 +57,14 @@ impl Devices {
     /// Every device, whether it is there or not.
     pub(super) fn peers(&self) -> impl Iterator<Item = &Arc<Peer>> {
         self.devices.values().map(|device| &device.peer)
+    }
+
+    /// The devices as they are now.
+    pub(super) fn report(&self) -> impl Iterator<Item = DeviceReport> {
+        self.devices.iter().map(|(number, device)| DeviceReport {
+            peer: Arc::clone(&device.peer),
+            last_handshake: self.faces.iter().filter_map(|face| face.endpoint.status(*number)?.last_handshake).max(),
+        })
     }
 
     /// Adds the sessions in which devices send to us. Of two with one index, the one that stands there stays: the device

@@ -1,4 +1,4 @@
-//! What the owner itself sends: single sealed messages, and packets that waited for a way.
+//! What the owner itself sends: datagrams, and packets that waited for a way.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -37,6 +37,28 @@ pub(super) fn flush(shared: &Shared, socket: Option<&Socket>, peer: &Peer, way: 
             }
         }
     }
+}
+
+/// Moves packets that wait for a lane or a stream to the other one, if that is where packets go now.
+pub(super) fn requeue(shared: &Shared, peer: &Peer, way: Way, now: Instant) {
+    let lost: usize = match way {
+        Way::Stream => {
+            let mut packets = Vec::new();
+            peer.queue.take(usize::MAX, &mut packets);
+            let capsules = packets.iter().map(|packet| QueuedCapsule::whole(&packet.data, packet.read_at));
+            capsules.map(|capsule| usize::from(peer.stream.push(capsule).is_err())).sum()
+        }
+        Way::V0 => {
+            let capsules = std::iter::from_fn(|| peer.stream.pop());
+            let packets = capsules.flat_map(QueuedCapsule::into_packets);
+            let queued = packets.map(|packet| QueuedPacket::new(packet, now, shared.clock));
+            queued.map(|packet| usize::from(peer.queue.push(packet).is_err())).sum()
+        }
+        // Lane and stream send what they have.
+        Way::Udp | Way::Unknown => 0,
+    };
+    shared.counters.drops.add_many(DropReason::QueueFull, lost);
+    peer.counters.drops.add_many(DropReason::QueueFull, lost);
 }
 
 /// Seals a message of `len` bytes and sends it.

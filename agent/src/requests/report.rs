@@ -1,10 +1,13 @@
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tunmesh_membership::{Counters, Health as GossipHealth};
 use tunmesh_mesh::{Health, Quality, Way};
 use tunmesh_protocol::{Member, NodeId};
 use tunmesh_session::Suite;
+
+use crate::peers::Peer;
 
 /// What the owner knows, copied out.
 pub(crate) struct Report {
@@ -14,6 +17,8 @@ pub(crate) struct Report {
     pub(crate) gossip: Option<GossipReport>,
     /// Claims of members that the gossip vouches for to addresses which others have.
     pub(crate) contests: Vec<Contest>,
+    /// WireGuard devices of this node.
+    pub(crate) devices: Vec<DeviceReport>,
 }
 
 /// A member as it was known at that moment.
@@ -48,6 +53,12 @@ pub(crate) struct PathReport {
     pub(crate) version: Option<String>,
     /// Its clock minus ours when it last registered, in seconds.
     pub(crate) clock_offset_secs: Option<i64>,
+}
+
+/// A WireGuard device of this node.
+pub(crate) struct DeviceReport {
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) last_handshake: Option<Instant>,
 }
 
 /// The gossip as a whole.

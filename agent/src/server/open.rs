@@ -12,6 +12,7 @@ use tunmesh_protocol::{Implementation, ListedNode, NodeInfo, RegistrationListing
 use super::ServerState;
 use super::error::{ApiError, not_found, text};
 use crate::client::PIPELINING;
+use crate::further::{self, FURTHER};
 use crate::health::Health;
 use crate::metrics;
 use crate::shared::Shared;
@@ -42,7 +43,9 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMa
 pub(super) async fn node_info(State(shared): State<Arc<Shared>>) -> Response {
     let live = shared.live.load();
     let has_streams = live.config.networking.data_plane.paths.stream;
-    let features = [Some(PIPELINING), has_streams.then_some(STREAM)].into_iter().flatten().map(str::to_owned).collect();
+    let has_further = !further::own(&shared).is_empty();
+    let features = [Some(PIPELINING), has_streams.then_some(STREAM), has_further.then_some(FURTHER)];
+    let features = features.into_iter().flatten().map(str::to_owned).collect();
     let info = NodeInfo {
         id: shared.id.clone(),
         listen_url: live.config.clustering.control_api_advertise_url.clone(),

@@ -8,12 +8,12 @@ use super::ServerState;
 use super::auth::SessionSigned;
 use super::error::ApiError;
 use crate::data::Delivery;
+use crate::shared::Forwarding;
 
 /// `POST /tunmesh/control/v0/packet/rx/:id`: one packet.
 pub(super) async fn single(State(state): State<ServerState>, request: SessionSigned) -> Result<StatusCode, ApiError> {
     let forwarding = state.shared.forwarding.borrow().clone();
-    let delivery =
-        Delivery { device: &state.device, forwarding: &forwarding, peer: &request.peer, shared: &state.shared };
+    let delivery = delivery(&state, &forwarding, &request);
     with_decoder(|decoder| match decoder.decode_single(&request.body) {
         Ok(packet) => {
             delivery.packet(&packet);
@@ -30,8 +30,7 @@ pub(super) async fn single(State(state): State<ServerState>, request: SessionSig
 /// body that is no list of texts is refused.
 pub(super) async fn batch(State(state): State<ServerState>, request: SessionSigned) -> Result<StatusCode, ApiError> {
     let forwarding = state.shared.forwarding.borrow().clone();
-    let delivery =
-        Delivery { device: &state.device, forwarding: &forwarding, peer: &request.peer, shared: &state.shared };
+    let delivery = delivery(&state, &forwarding, &request);
     with_decoder(|decoder| {
         decoder.decode_batch(&request.body, |decoded| match decoded {
             Ok(packet) => delivery.packet(&packet),
@@ -40,6 +39,11 @@ pub(super) async fn batch(State(state): State<ServerState>, request: SessionSign
     })
     .map_err(|error| ApiError::Malformed { what: "a batch", reason: crate::logging::chain(&error) })?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+fn delivery<'a>(state: &'a ServerState, forwarding: &'a Forwarding, request: &'a SessionSigned) -> Delivery<'a> {
+    let ServerState { device, relay, shared } = state;
+    Delivery { device, forwarding, peer: &request.peer, relay, shared }
 }
 
 /// Decoding needs scratch room; one per thread of the runtime, as no decoding waits in between.

@@ -1,14 +1,16 @@
 use std::time::Instant;
 
 use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use tunmesh_mesh::{Contested, Proof, Refusal};
-use tunmesh_protocol::{NodeId, Registration};
+use tunmesh_protocol::{NodeId, Registration, Token};
 
 use super::ServerState;
 use super::auth::{ClusterSigned, SessionSigned, signed};
 use super::error::ApiError;
 use crate::client::{Exchange, ExchangeError, Features};
+use crate::further;
 use crate::shared::Shared;
 
 /// `POST /tunmesh/control/v0/registrations/register`: a node joins, or comes back, with the cluster token.
@@ -16,7 +18,7 @@ pub(super) async fn by_cluster(State(state): State<ServerState>, request: Cluste
     let registration = parse(&request.body)?;
     let issuer = request.issuer.ok_or(ApiError::NoIssuer)?;
     let answer = register(&state.shared, registration, Some(issuer.clone()), None).await?;
-    Ok(signed(&state.shared, state.shared.live.load().cluster.signing(), &issuer, answer.to_json()))
+    Ok(answered(&state.shared, state.shared.live.load().cluster.signing(), &issuer, &answer))
 }
 
 /// `POST /tunmesh/control/v0/registrations/register/:id`: a member reports within its session.
@@ -27,7 +29,16 @@ pub(super) async fn by_session(State(state): State<ServerState>, request: Sessio
     let registration = parse(&request.body)?;
     let answer = register(&state.shared, registration, None, Some(request.peer.id.clone())).await?;
     let session = super::sessions::outbound(&state.shared, &request.peer).await?;
-    Ok(signed(&state.shared, &session.token, &request.peer.id, answer.to_json()))
+    Ok(answered(&state.shared, &session.token, &request.peer.id, &answer))
+}
+
+/// Our registration, and beside it our further addresses.
+fn answered(shared: &Shared, token: &Token, reader: &NodeId, answer: &Registration) -> Response {
+    let mut response = signed(shared, token, reader, answer.to_json());
+    if let Some(told) = further::tell(shared, token, reader).and_then(|told| HeaderValue::try_from(told).ok()) {
+        response.headers_mut().insert(HeaderName::from_static(further::HEADER), told);
+    }
+    response
 }
 
 fn parse(body: &[u8]) -> Result<Registration, ApiError> {
@@ -61,7 +72,10 @@ async fn register(
         })?),
         None => None,
     };
-    let proof = Proof { called_back: screening.callback, vacated };
+    // Where both take datagrams, the gossip tells.
+    let tells_more = features
+        .is_some_and(|features: Features| features.further && (shared.endpoints.is_empty() || !features.datagrams));
+    let proof = Proof { called_back: screening.callback, vacated, tells_more };
     Ok(shared.owner.accept(registration, proof, features).await??)
 }
 

@@ -46,7 +46,8 @@ pub(super) async fn serve(
                 tracing::debug!(%peer, "stream accepted");
                 connection.set_target_window_size(WINDOW);
                 connection.set_initial_window_size(WINDOW)?;
-                receive(&state.shared, &state.device, &peer, &mut connection, request.into_body()).await?;
+                receive(&state.shared, &state.device, &state.relay, &peer, &mut connection, request.into_body())
+                    .await?;
                 answering.send_data(Bytes::new(), true)?;
             }
             Err(status) => {

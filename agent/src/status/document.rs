@@ -32,6 +32,8 @@ pub(crate) struct Status {
     /// Addresses that two nodes claim.
     pub(crate) contests: Vec<ContestStatus>,
     pub(crate) peers: Vec<PeerStatus>,
+    /// WireGuard devices that are members through this node.
+    pub(crate) devices: Vec<DeviceStatus>,
 }
 
 /// What the kernel and the agent leave undone for each other at the TUN device; without, packets pass one by one.
@@ -99,7 +101,7 @@ pub(crate) struct PeerStatus {
     pub(crate) path: String,
     /// Whether both ends take datagrams, be it that none get through now.
     pub(crate) takes_datagrams: bool,
-    /// Cipher of the session we seal with: `aesgcm` or `chachapoly`.
+    /// Cipher of the session we seal with: `aegis` or `chachapoly`.
     pub(crate) suite: Option<String>,
     /// Age of the last handshake.
     pub(crate) handshake_secs: Option<f64>,
@@ -129,6 +131,24 @@ pub(crate) struct PeerStatus {
     pub(crate) answer_micros: Option<u64>,
     /// Whether it takes requests in a row, as only nodes of our kind do.
     pub(crate) pipelining: bool,
+    pub(crate) rx: Flow,
+    pub(crate) tx: Flow,
+    pub(crate) drops: BTreeMap<String, u64>,
+}
+
+/// One WireGuard device at that moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DeviceStatus {
+    /// What the file calls it.
+    pub(crate) name: String,
+    /// Its addresses in the mesh, IPv4 first.
+    pub(crate) addresses: Vec<String>,
+    /// Whether there is a session in which packets go to it.
+    pub(crate) connected: bool,
+    /// Where it was last heard from.
+    pub(crate) endpoint: Option<String>,
+    /// Age of the last handshake.
+    pub(crate) handshake_secs: Option<f64>,
     pub(crate) rx: Flow,
     pub(crate) tx: Flow,
     pub(crate) drops: BTreeMap<String, u64>,

@@ -4,17 +4,19 @@ use std::time::Instant;
 
 use tunmesh_membership::Health as GossipHealth;
 use tunmesh_mesh::Quality;
+use tunmesh_protocol::config::Networking;
 use tunmesh_session::Suite;
 
 use super::document::{
-    ContestStatus, DatagramStatus, Flow, GossipStatus, OffloadStatus, PeerStatus, RefusalStatus, Status,
+    ContestStatus, DatagramStatus, DeviceStatus, Flow, GossipStatus, OffloadStatus, PeerStatus, RefusalStatus, Status,
 };
 use crate::counters::{Drops, Traffic};
 use crate::data::{Device, Socket};
 use crate::health::Health;
 use crate::peers::Peer;
-use crate::requests::{GossipReport, KnownMember, PathReport, Report, Stopped};
+use crate::requests::{DeviceReport, GossipReport, KnownMember, PathReport, Report, Stopped};
 use crate::shared::Shared;
+use crate::wireguard;
 
 impl Status {
     /// This node now.
@@ -55,6 +57,7 @@ impl Status {
             refusals: refusals(shared, now),
             contests: contests(shared, &report, now),
             peers: peers.collect(),
+            devices: report.devices.iter().map(|device| DeviceStatus::of(device, networking, now)).collect(),
         })
     }
 }
@@ -95,9 +98,26 @@ impl PeerStatus {
     }
 }
 
+impl DeviceStatus {
+    fn of(device: &DeviceReport, networking: &Networking, now: Instant) -> Self {
+        let DeviceReport { peer, last_handshake } = device;
+        let age = |since: Instant| now.saturating_duration_since(since).as_secs_f64();
+        Self {
+            name: peer.name.clone().unwrap_or_default(),
+            addresses: wireguard::addresses(networking, peer.address()).iter().map(ToString::to_string).collect(),
+            connected: peer.link.session().is_some(),
+            endpoint: peer.link.endpoint().map(|endpoint| endpoint.to_string()),
+            handshake_secs: last_handshake.map(age),
+            rx: Flow::from(&peer.counters.rx),
+            tx: Flow::from(&peer.counters.tx),
+            drops: by_reason(&peer.counters.drops),
+        }
+    }
+}
+
 fn suite_name(suite: Suite) -> &'static str {
     match suite {
-        Suite::AesGcm => "aesgcm",
+        Suite::Aegis => "aegis",
         Suite::ChaChaPoly => "chachapoly",
     }
 }

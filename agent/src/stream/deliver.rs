@@ -6,24 +6,25 @@ use tunmesh_packet::{Offload, SegmentKind, Segments, split};
 use tunmesh_protocol::{Capsule, NodeId};
 
 use super::queue::volume_of;
-use crate::data::{Device, complete};
+use crate::data::{Device, Relay, complete};
 use crate::peers::Peer;
 use crate::shared::{Forwarding, Shared};
 
-/// Hands the packets of a peer's stream to the TUN device, those that may pass.
+/// Hands the packets of a peer's stream to the TUN device, or passes them on to a WireGuard device: those that may pass.
 pub(super) struct Delivery<'a> {
     pub(super) device: &'a Device,
     pub(super) forwarding: Arc<Forwarding>,
     pub(super) peer: Arc<Peer>,
+    pub(super) relay: &'a Relay,
     pub(super) shared: &'a Shared,
 }
 
 impl<'a> Delivery<'a> {
     /// For as long as routes and members are what they are; `None` if `peer` is no member any more.
-    pub(super) fn new(shared: &'a Shared, device: &'a Device, peer: &NodeId) -> Option<Self> {
+    pub(super) fn new(shared: &'a Shared, device: &'a Device, relay: &'a Relay, peer: &NodeId) -> Option<Self> {
         let forwarding = shared.forwarding.borrow().clone();
         let peer = Arc::clone(forwarding.peers.get(peer)?);
-        Some(Self { device, forwarding, peer, shared })
+        Some(Self { device, forwarding, peer, relay, shared })
     }
 
     /// Checks and writes what a capsule carries; whatever happens to it is counted.
@@ -48,7 +49,12 @@ impl<'a> Delivery<'a> {
         self.peer.counters.rx.add_many(count, bytes);
         match self.forwarding.routes.inbound(&self.peer.id, header.source(), header.destination()) {
             Ok(Inbound::Deliver) => {}
-            Ok(Inbound::Forward(_)) => return self.drop(DropReason::Misrouted, count),
+            Ok(Inbound::Forward(to)) => {
+                return match self.forwarding.peers.get(to) {
+                    Some(to) => self.relay.pass_on(&self.peer, to, complete(&segments)),
+                    None => self.drop(DropReason::NoRoute, count),
+                };
+            }
             Err(reason) => return self.drop(reason, count),
         }
         match self.write(packet, &offload, &segments) {

@@ -16,12 +16,27 @@ use crate::data::complete;
 pub(crate) struct StreamQueue {
     waiting: Mutex<Waiting>,
     filled: Notify,
+    ended: Notify,
 }
 
 #[derive(Default)]
 struct Waiting {
     capsules: VecDeque<QueuedCapsule>,
     bytes: usize,
+    /// Whether a stream is open, or being opened.
+    is_carried: bool,
+    /// Whether the stream is to be closed as soon as nothing waits.
+    is_ending: bool,
+}
+
+/// Lasts as long as a stream for the queue does.
+pub(super) struct Carried<'a>(&'a StreamQueue);
+
+impl Drop for Carried<'_> {
+    fn drop(&mut self) {
+        self.0.lock().is_carried = false;
+        self.0.ended.notify_one();
+    }
 }
 
 /// A packet as it goes into a stream.
@@ -105,6 +120,39 @@ impl StreamQueue {
         expired
     }
 
+    /// Takes note that a stream is being opened for what waits.
+    pub(super) fn carry(&self) -> Carried<'_> {
+        self.lock().is_carried = true;
+        Carried(self)
+    }
+
+    /// Whether the stream is to be closed as soon as nothing waits.
+    pub(super) fn is_ending(&self) -> bool {
+        self.lock().is_ending
+    }
+
+    /// Has what waits sent and the stream closed; for when the node stops.
+    pub(crate) fn end(&self) {
+        self.lock().is_ending = true;
+        self.filled.notify_one();
+    }
+
+    /// Completes once nothing waits and no stream is open, so the other end has all that was sent, unless the stream broke.
+    pub(crate) async fn ended(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.is_over() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let waiting = self.lock();
+        waiting.capsules.is_empty() && !waiting.is_carried
+    }
+
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().capsules.is_empty()
@@ -143,6 +191,8 @@ const OVERHEAD: usize = size_of::<QueuedCapsule>();
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
+
     use tunmesh_packet::{ChecksumField, SegmentKind, Segmentation};
 
     use super::*;
@@ -177,6 +227,22 @@ mod tests {
         assert!(queue.pop().is_some());
 
         assert_eq!(fill(), 1);
+    }
+
+    #[test]
+    fn a_queue_has_ended_when_nothing_waits_and_no_stream_is_open() {
+        let queue = StreamQueue::default();
+        let mut ended = std::pin::pin!(queue.ended());
+        let mut has_ended = || ended.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
+
+        assert!(queue.push(QueuedCapsule::whole(&packet(1), Instant::now())).is_ok());
+        assert!(!has_ended(), "a packet waits");
+        let carried = queue.carry();
+        queue.end();
+        assert!(queue.is_ending() && queue.pop().is_some());
+        assert!(!has_ended(), "the packet may be under way");
+        drop(carried);
+        assert!(has_ended());
     }
 
     #[test]

@@ -8,13 +8,14 @@ use tokio_rustls::server::TlsStream;
 use tunmesh_protocol::{Capsule, CapsuleError, NodeId};
 
 use super::deliver::Delivery;
-use crate::data::Device;
+use crate::data::{Device, Relay};
 use crate::shared::Shared;
 
 /// Delivers what comes in on a stream of the member `peer` until either end has enough.
 pub(crate) async fn receive(
     shared: &Shared,
     device: &Device,
+    relay: &Relay,
     peer: &NodeId,
     connection: &mut h2::server::Connection<TlsStream<TcpStream>, Bytes>,
     mut body: RecvStream,
@@ -28,7 +29,7 @@ pub(crate) async fn receive(
                 let Some(chunk) = chunk else { return Ok(()) };
                 let chunk = chunk?;
                 body.flow_control().release_capacity(chunk.len())?;
-                let Some(delivery) = Delivery::new(shared, device, peer) else { return Ok(()) };
+                let Some(delivery) = Delivery::new(shared, device, relay, peer) else { return Ok(()) };
                 reader.read(&chunk, |capsule| delivery.capsule(capsule))?;
                 heard_at = Instant::now();
             }

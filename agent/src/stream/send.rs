@@ -24,7 +24,10 @@ pub(crate) async fn run_stream(shared: Arc<Shared>, peer: Arc<Peer>) {
         }
         let begun = Instant::now();
         // Boxed, as most peers are never reached this way.
-        let Err(error) = Box::pin(carry(&shared, &peer)).await else {
+        let carried = peer.stream.carry();
+        let outcome = Box::pin(carry(&shared, &peer)).await;
+        drop(carried);
+        let Err(error) = outcome else {
             failures = 0;
             continue;
         };
@@ -47,7 +50,7 @@ async fn carry(shared: &Shared, peer: &Peer) -> Result<(), StreamError> {
     peer.counters.drops.add_many(DropReason::Expired, expired);
     let mut sent_at = Instant::now();
     loop {
-        let has_packets = !peer.stream.is_empty();
+        let (has_packets, is_ending) = (!peer.stream.is_empty(), peer.stream.is_ending());
         tokio::select! {
             biased;
             ended = &mut connection => return ended.map_or_else(|error| Err(error.into()), |()| Err(StreamError::Closed)),
@@ -61,15 +64,20 @@ async fn carry(shared: &Shared, peer: &Peer) -> Result<(), StreamError> {
                 hand_over(shared, peer, &mut sending)?;
                 sent_at = Instant::now();
             }
-            () = peer.stream.filled(), if !has_packets => {}
-            () = tokio::time::sleep_until((sent_at + IDLE_LIMIT).into()), if !has_packets => {
-                sending.send_data(Bytes::new(), true)?;
-                break;
-            }
+            () = peer.stream.filled(), if !has_packets && !is_ending => {}
+            () = tokio::time::sleep_until((sent_at + IDLE_LIMIT).into()), if !has_packets && !is_ending => break,
+            () = std::future::ready(()), if !has_packets && is_ending => break,
         }
     }
-    // It ends by itself once the peer has seen the end of the stream; if that takes long, so be it.
-    let _ended = tokio::time::timeout(CLOSE_LIMIT, connection).await;
+    sending.send_data(Bytes::new(), true)?;
+    // The peer closes its half once it has all packets; if that takes long, so be it.
+    let closed = async {
+        tokio::select! {
+            _ended = &mut connection => {}
+            _closed = answer.data() => {}
+        }
+    };
+    let _late = tokio::time::timeout(CLOSE_LIMIT, closed).await;
     Ok(())
 }
 

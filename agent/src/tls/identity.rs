@@ -73,6 +73,16 @@ impl CertificateIdentity {
         self.certifies_at(certificate, &[IpAddr::V4(address).into()], now())
     }
 
+    /// The same for several addresses of either family.
+    pub(crate) fn certifies_all(
+        &self,
+        certificate: &CertificateDer<'_>,
+        addresses: &[IpAddr],
+    ) -> Result<(), RefusedRecord> {
+        let addresses: Vec<_> = addresses.iter().copied().map(IpNet::from).collect();
+        self.certifies_at(certificate, &addresses, now())
+    }
+
     /// The [`PROOF`] header of a request with this `Authorization` header.
     pub(crate) fn prove(&self, authorization: &str) -> String {
         let signature = self.signature(&request_message(authorization.as_bytes())).unwrap_or_default();

@@ -8,12 +8,16 @@
 mod capabilities;
 pub mod fd;
 pub mod links;
+pub mod memory;
 mod netlink;
 pub mod netns;
 pub mod nft;
+mod path_mtu;
 pub mod private;
 pub mod privileges;
 pub mod resident;
 pub mod star;
 pub mod tun;
 pub mod udp;
+
+pub use path_mtu::path_mtu;

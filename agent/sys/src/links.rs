@@ -66,6 +66,11 @@ pub fn set_queue_len(name: &str, packets: u32) -> Result<(), LinkError> {
     set(name, "set the transmit queue length of", LinkAttribute::TxQueueLen(packets))
 }
 
+/// Sets the number of segments that a super packet has at most which is handed to a link uncut.
+pub(crate) fn set_max_segments(name: &str, segments: u32) -> Result<(), LinkError> {
+    set(name, "limit the segments of super packets of", LinkAttribute::GsoMaxSegs(segments))
+}
+
 /// Deletes a link; of a veth pair both ends go.
 pub fn delete(name: &str) -> Result<(), LinkError> {
     let message = netlink::link(index(name)?, Vec::new());

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::fs;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,7 +20,8 @@ const MTU: usize = 1400;
 const STREAM_BYTES: usize = 4 << 20;
 /// VIRTIO_NET_HDR_GSO_UDP_L4 (virtio 1.3, section 5.1.6).
 const GSO_UDP_L4: u8 = 5;
-const OFFLOAD: Features<'_> = Features { queues: 1, offload: true, ipv6_addresses: &[], ipv6_routes: &[] };
+const OFFLOAD: Features<'_> =
+    Features { queues: 1, offload: true, max_segments: None, ipv6_addresses: &[], ipv6_routes: &[] };
 
 #[test]
 fn a_stream_crosses_two_queues_in_packets_larger_than_the_mtu() {
@@ -41,6 +43,21 @@ fn without_offload_no_packet_is_larger_than_the_mtu() {
 
         assert_eq!(largest, MTU, "{features:?}");
     }
+}
+
+#[test]
+fn own_connections_have_as_many_segments_as_asked_for_unless_the_host_forwards() {
+    let [left, right] = ends(&Features { max_segments: Some(4), ..OFFLOAD });
+    assert!((3 * MTU..=4 * MTU).contains(&stream(&left, &right)));
+
+    let forwarding = Netns::create().unwrap();
+    let made = forwarding.run(|| {
+        fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+        tun::create_with(&settings("mesh0"), &Features { max_segments: Some(4), ..OFFLOAD })
+    });
+
+    let _tun = made.unwrap().unwrap();
+    assert!(!support::ip(&forwarding, "-d link show mesh0").contains("gso_max_segs 4 "));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
 use support::as_user;
 use tunmesh_sys::netns::Netns;
+use tunmesh_sys::path_mtu;
 use tunmesh_sys::udp::{self, Settings};
 
 const SETTINGS: Settings = Settings { reuse_port: true, receive_buffer: 8 << 20, send_buffer: 8 << 20 };
@@ -29,6 +30,20 @@ fn a_socket_of_every_address_receives_both_families() {
         poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], PollTimeout::from(5000_u16)).unwrap();
         let (len, sender) = socket.recv_from(&mut [0; 8]).unwrap();
         assert_eq!((len, sender.ip().to_string()), (5, seen.to_owned()));
+    }
+}
+
+#[test]
+fn the_path_mtu_is_that_of_the_route_for_both_families() {
+    let netns = Netns::create().unwrap();
+    support::ip(&netns, "-4 route add 192.0.2.0/24 dev lo mtu 1400");
+    support::ip(&netns, "-6 route add 2001:db8::/64 dev lo mtu 1300");
+
+    for (from, to, mtu) in [("0.0.0.0:0", "192.0.2.1:9", 1400), ("[::]:0", "[2001:db8::1]:9", 1300)] {
+        let socket = netns.run(|| std::net::UdpSocket::bind(from)).unwrap().unwrap();
+        assert_eq!(path_mtu(&socket).unwrap_err().kind(), io::ErrorKind::NotConnected);
+        socket.connect(to).unwrap();
+        assert_eq!(path_mtu(&socket).unwrap(), mtu, "{to}");
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::support::{Lab, SLOW, overlay, wait_for};
 
@@ -49,6 +50,41 @@ fn packets_taken_before_the_stop_still_leave() {
     assert_eq!(first.wait(), 0);
     let arrived = (0..COUNT).take_while(|_| receiver.recv(&mut [0; 8]).is_ok()).count();
     assert_eq!(arrived as u64, COUNT);
+}
+
+#[test]
+fn packets_in_a_stream_still_leave_and_the_stream_is_closed() {
+    let lab = Lab::new(2);
+    let [mut first, second] = [1, 2].map(|number| {
+        let file = lab.config(number, PATIENT);
+        lab.edit(&file, "networking:\n", "networking:\n    data_plane: {paths: [stream]}\n");
+        lab.start_from(number, &file)
+    });
+    lab.wait_for_mesh(&[1, 2]);
+    let [sender, receiver] =
+        [1, 2].map(|number| lab.netns(number).run(|| UdpSocket::bind((overlay(number), 7000))).unwrap().unwrap());
+    receiver.set_read_timeout(Some(BOUND)).unwrap();
+    setsockopt(&receiver, sockopt::RcvBufForce, &(16 << 20)).unwrap();
+
+    // The receiver holds still, so that everything between fills up, the node's own queue last.
+    second.signal(Signal::SIGSTOP);
+    let queued = || lab.peer(1, 2).unwrap()["queued_packets"].as_u64().unwrap();
+    let mut sent = 0;
+    wait_for("packets wait in the queue", SLOW, || {
+        for _ in 0..20 {
+            sender.send_to(&[7; 1300], (overlay(2), 7000)).unwrap();
+        }
+        sent += 20;
+        queued() > 20
+    });
+    assert_eq!(lab.drops(1, "queue_full"), 0);
+    first.signal(Signal::SIGTERM);
+    first.wait_for_log(1, "stopping on SIGTERM");
+    second.signal(Signal::SIGCONT);
+
+    assert_eq!(first.wait(), 0);
+    let arrived = (0..sent).take_while(|_| receiver.recv(&mut [0; 1500]).is_ok()).count();
+    assert_eq!(arrived, sent);
 }
 
 /// Within a second on an idle machine.

@@ -25,7 +25,7 @@ fn a_healthy_mesh_has_no_error_and_its_status_says_how_packets_go() {
     let status = lab.ask(1).unwrap();
     let peer = &status["peers"][0];
     assert_eq!((&peer["path"], &peer["gossip"]), (&"udp".into(), &"alive".into()), "{peer:#}");
-    assert!(["aesgcm", "chachapoly"].contains(&peer["suite"].as_str().unwrap()));
+    assert!(["aegis", "chachapoly"].contains(&peer["suite"].as_str().unwrap()));
     assert_eq!(peer["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(peer["endpoint"], "10.77.0.2:4567");
     assert_eq!(peer["largest_packet"], 1420);

@@ -35,6 +35,12 @@ fn nodes_with_certificates_talk_by_v0_and_by_stream_too() {
         });
 
         lab.wait_for_mesh(&[1, 2]);
+        if paths == "stream" {
+            let network = mesh_ipv6_network("192.168.129.0/24".parse().unwrap());
+            let other = mesh_ipv6(network, overlay(2)).to_string();
+            let pings = || lab.run(1, "ping", &["-6", "-n", "-c", "1", "-W", "1", &other]).status.success();
+            wait_for("the addresses told beside answers are certified too", SLOW, pings);
+        }
     }
 }
 

@@ -147,7 +147,8 @@ impl Drop for Impostor {
 impl Story {
     fn registration(&self) -> Vec<u8> {
         let stamp = i64::try_from(unix().as_secs()).unwrap();
-        Registration { local: self.member.clone(), remote: Vec::new(), stamp, skipped_remotes: 0 }.to_json()
+        Registration { local: self.member.clone(), remote: Vec::new(), stamp, skipped_remotes: 0, further: None }
+            .to_json()
     }
 
     fn token(&self) -> Token {

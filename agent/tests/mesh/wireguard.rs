@@ -32,6 +32,66 @@ fn a_device_reaches_every_node_and_every_node_reaches_it() {
 }
 
 #[test]
+fn devices_are_in_the_status_of_the_node_that_serves_them() {
+    let (lab, _agents) = mesh("");
+    let device = |node: usize| lab.status(node).unwrap()["devices"].clone();
+    let absent = device(1);
+    assert_eq!((&absent[0]["name"], &absent[0]["connected"]), (&"phone".into(), &false.into()), "{absent}");
+    assert!(absent[0]["endpoint"].is_null() && absent[0]["handshake_secs"].is_null(), "{absent}");
+
+    let phone = Phone::new(&lab, "phone");
+    phone.up();
+    wait_for("the phone reaches node 2", SLOW, || lab.pings(PHONE, 2));
+
+    let present = device(1);
+    assert_eq!(present[0]["connected"], true, "{present}");
+    assert_eq!(present[0]["addresses"][0], ADDRESS.to_string(), "{present}");
+    assert!(present[0]["endpoint"].as_str().unwrap().starts_with("10.77.0.4:"), "{present}");
+    assert!(present[0]["handshake_secs"].as_f64().unwrap() < 60.0, "{present}");
+    for way in ["rx", "tx"] {
+        assert!(present[0][way]["packets"].as_u64().unwrap() > 0, "{way}: {present}");
+    }
+    assert_eq!(device(2), serde_json::json!([]), "it is node 1 that serves it");
+    let shown = lab.run(1, env!("CARGO_BIN_EXE_tunmesh"), &["status"]).stdout;
+    assert!(String::from_utf8(shown).unwrap().contains("WIREGUARD DEVICE"));
+}
+
+/// The gossip tells neither of node 2 nor of node 3, so who is where they hear beside registrations.
+#[test]
+fn a_device_and_nodes_without_datagrams_reach_each_other_and_so_do_these() {
+    let v6 = "    ipv6: {enabled: true}\n";
+    let (lab, _agents) = mesh_of(["[udp, stream, v0]", "[stream, v0]", "[v0]"], v6);
+    let phone = Phone::new(&lab, "phone");
+    phone.up();
+
+    for (node, path) in [(2, "stream"), (3, "v0")] {
+        wait_for(&format!("the phone reaches node {node}"), SLOW, || lab.pings(PHONE, node));
+        wait_for("the path", SLOW, || lab.peer(1, node).is_some_and(|peer| peer["path"] == path));
+        assert!(lab.pings_at(node, ADDRESS, "2"), "node {node} reaches the phone");
+        for (client, server) in [(node, PHONE), (PHONE, node)] {
+            transfer(&lab, client, server);
+        }
+    }
+    wait_for("IPv6 to the phone", SLOW, || ping6(&lab, 2, ADDRESS));
+    assert!(ping6(&lab, PHONE, overlay(2)) && ping6(&lab, 2, overlay(1)), "IPv6 in streams");
+    for reason in ["misrouted", "no_return_route", "route_conflict"] {
+        assert_eq!(lab.drops(1, reason), 0, "{reason}");
+    }
+}
+
+#[test]
+fn a_packet_in_a_stream_too_large_for_the_device_is_answered_with_its_mtu() {
+    let (lab, _agents) = mesh_of(["[udp, stream]", "[stream]", "[stream]"], "    mtu: 1430\n");
+    let phone = Phone::new(&lab, "phone");
+    phone.up();
+    wait_for("the phone reaches node 2", SLOW, || lab.pings(PHONE, 2));
+
+    let (answered, said) = ping_of(&lab, 2, ADDRESS, 1430);
+    assert!(!answered && said.contains("1420"), "{said}");
+    assert!(ping_of(&lab, 2, ADDRESS, 1420).0);
+}
+
+#[test]
 fn a_packet_too_large_for_the_device_is_answered_with_its_mtu() {
     let (lab, _agents) = mesh("    mtu: 1430\n");
     let phone = Phone::new(&lab, "phone");
@@ -153,6 +213,11 @@ fn a_device_is_served_while_the_cluster_secret_changes() {
 
 /// Nodes 1 to 3, of which the first serves the device `phone`; `networking` is added to that group on all of them.
 fn mesh(networking: &str) -> (Lab, Vec<Agent>) {
+    mesh_of(["[udp, stream, v0]"; 3], networking)
+}
+
+/// The same, with these paths.
+fn mesh_of(paths: [&str; 3], networking: &str) -> (Lab, Vec<Agent>) {
     let lab = Lab::new(PHONE);
     let agents = [1, 2, 3].map(|number| {
         let devices = if number == 1 {
@@ -161,7 +226,9 @@ fn mesh(networking: &str) -> (Lab, Vec<Agent>) {
             String::new()
         };
         let file = lab.config(number, "  logging: {level: debug}\n");
-        lab.edit(&file, "networking:\n", &format!("networking:\n{networking}{devices}"));
+        let paths = paths[number - 1];
+        let networking = format!("networking:\n    data_plane: {{paths: {paths}}}\n{networking}{devices}");
+        lab.edit(&file, "networking:\n", &networking);
         lab.start_from(number, &file)
     });
     lab.wait_for_mesh(&[1, 2, 3]);

@@ -59,7 +59,7 @@ impl Membership {
             said || table.item(about, topic).is_none_or(|item| draft.add(&item))
         });
         let room = draft.room();
-        let nonce = self.random.bytes();
+        let nonce = self.nonces.next(&mut self.random);
         let datagram = self.keys.seal(nonce, draft.as_bytes());
         self.counters.datagrams_sent += 1;
         self.counters.bytes_sent += datagram.len() as u64;

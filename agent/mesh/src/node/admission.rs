@@ -1,4 +1,4 @@
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use tunmesh_protocol::{Member, NodeId, Registration};
@@ -55,6 +55,9 @@ impl Node {
             self.depart(&contested.owner.id, Departure::AddressVacated, now);
         }
         self.store(registration, now);
+        if proof.tells_more && !self.is_vouched(&registration.local.id) {
+            self.hurry(&registration.local.id, now);
+        }
         Ok(())
     }
 
@@ -102,6 +105,9 @@ impl Node {
             None => self.join(registration, now),
         }
         self.heard(&member.id, registration.stamp, now);
+        if let Some(further) = &registration.further {
+            self.take_further(&member.id, further);
+        }
         for remote in &registration.remote {
             self.learn(remote, now);
         }
@@ -136,6 +142,16 @@ impl Node {
         self.touch_routes();
         self.lost(&peer.member, now);
         self.events.push_back(Event::MemberLeft { member: peer.member, reason });
+    }
+
+    /// Takes note of what a member says of itself beside a registration.
+    fn take_further(&mut self, id: &NodeId, further: &[IpAddr]) {
+        if let Some(peer) = self.peers.by_id_mut(id)
+            && peer.told.addresses != further
+        {
+            peer.told.addresses = further.to_vec();
+            self.touch_routes();
+        }
     }
 
     /// Takes note of a sign of life.
@@ -186,6 +202,9 @@ pub struct Proof {
     pub called_back: bool,
     /// The owner named here did not answer under its id any more.
     pub vacated: Option<Contested>,
+    /// It answers registrations with more than it may say in its own ([`Registration::further`]): a reason to register at it
+    /// soon, unless the gossip vouches for it.
+    pub tells_more: bool,
 }
 
 /// Why a registration is not accepted, in the order of the checks, the first two as in the original.

@@ -15,6 +15,7 @@ impl Node {
             remote: self.peers.iter().map(|peer| peer.member.clone()).collect(),
             stamp: i64::try_from(wall.as_secs()).unwrap_or(i64::MAX),
             skipped_remotes: 0,
+            further: None,
         }
     }
 

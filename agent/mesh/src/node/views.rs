@@ -23,7 +23,7 @@ impl Node {
             Arc::new(RouteTable::new(
                 &self.settings,
                 self.joined.clone(),
-                self.peers.iter().map(|peer| (&peer.member, peer.vouched.as_ref())),
+                self.peers.iter().map(|peer| (&peer.member, peer.vouched.as_ref().unwrap_or(&peer.told))),
             ))
         };
         Arc::clone(self.routes.get_or_init(build))

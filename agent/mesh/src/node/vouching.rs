@@ -7,7 +7,7 @@ use super::{Departure, Event, MAX_MEMBERS, Node, Refusal};
 use crate::agenda::{Timer, later};
 use crate::peers::Peer;
 
-/// What a member's own signed record says beyond a registration.
+/// What a member says of itself beyond a registration, in its signed record or beside an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vouched {
     /// Further addresses that are reached through the member: its IPv6 address, and those of its `WireGuard` devices.
@@ -54,9 +54,14 @@ impl Node {
             self.depart(&rival, Departure::Replaced, now);
         }
         if let Some(owner) = self.peers.by_address(address).filter(|owner| owner.member.id != member.id) {
-            let owner = owner.member.id.clone();
-            self.hurry(&owner, now);
-            return Err(Refusal::AddressTaken { owner });
+            let id = owner.member.id.clone();
+            let owned_since = owner.vouched.as_ref().map(|other| (other.started_at, &owner.member.id));
+            if owned_since.is_none_or(|since| since <= (vouched.started_at, &member.id)) {
+                self.hurry(&id, now);
+                return Err(Refusal::AddressTaken { owner: id });
+            }
+            // Whoever this node heard of first, all nodes must agree: the one that started first has it.
+            self.depart(&id, Departure::AddressVacated, now);
         }
         if !self.peers.contains(&member.id) {
             if self.peers.len() >= MAX_MEMBERS {

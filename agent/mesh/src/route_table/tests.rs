@@ -81,8 +81,8 @@ fn what_comes_in_is_taken_or_dropped_as_by_the_original() {
     for (case, source, destination, off, on) in cases {
         for (enabled, expected) in [(false, off), (true, on)] {
             let packet = ipv4(source, destination);
-            let outcome = table(enabled).inbound_v0(&id("near"), ETHERTYPE_IPV4, &packet);
-            assert_eq!(outcome.map(|_| ()), *expected, "{case}, broadcasts {enabled}");
+            let outcome = table(enabled).inbound_v0(&id("near"), ETHERTYPE_IPV4, &packet).map(|_| ());
+            assert_eq!(outcome, *expected, "{case}, broadcasts {enabled}");
         }
     }
 }
@@ -107,11 +107,12 @@ fn other_families_and_broken_packets_are_told_apart() {
 fn a_sender_without_a_route_can_send_nothing() {
     let packet = ipv4("203.0.113.9", "192.168.129.10");
     for sender in ["outside", "nobody"] {
-        let outcome = table(true).inbound_v0(&id(sender), ETHERTYPE_IPV4, &packet);
+        let outcome = table(true).inbound_v0(&id(sender), ETHERTYPE_IPV4, &packet).map(|_| ());
         assert_eq!(outcome, Err(DropReason::NoReturnRoute), "{sender}");
     }
     let stolen = ipv4("192.168.129.40", "192.168.129.10");
-    assert_eq!(table(true).inbound_v0(&id("nobody"), ETHERTYPE_IPV4, &stolen), Err(DropReason::RouteConflict));
+    let outcome = table(true).inbound_v0(&id("nobody"), ETHERTYPE_IPV4, &stolen).map(|_| ());
+    assert_eq!(outcome, Err(DropReason::RouteConflict));
 }
 
 #[test]
@@ -145,7 +146,8 @@ fn packets_pass_through_us_between_our_devices_and_anybody_else_and_not_between_
     };
     let (near, far) = (member("near", "192.168.129.40/26"), member("far", "192.168.129.100/26"));
     let vouched = Vouched { addresses: vec!["fd00::40".parse().unwrap()], ..Vouched::default() };
-    let members = [(&near, Some(&vouched)), (&far, None)];
+    let silent = Vouched::default();
+    let members = [(&near, &vouched), (&far, &silent)];
     let table = RouteTable::new(&settings, BTreeSet::new(), members.into_iter());
     type Judged = Result<Option<&'static str>, DropReason>;
     let cases: &[(&str, &str, &str, Judged)] = &[
@@ -175,6 +177,10 @@ fn packets_pass_through_us_between_our_devices_and_anybody_else_and_not_between_
         });
         assert_eq!(judged, *expected, "{from}: {source} to {destination}");
     }
+
+    let packet = ipv4("192.168.129.40", "192.168.129.70");
+    let judged = table.inbound_v0(&id("near"), ETHERTYPE_IPV4, &packet).map(|(_, verdict)| verdict);
+    assert_eq!(judged, Ok(Inbound::Forward(&id("phone"))), "by v0");
 }
 
 #[test]
@@ -191,7 +197,7 @@ fn a_subnet_of_two_addresses_has_no_broadcast() {
     settings.local.address = "192.168.129.10/31".parse().unwrap();
     settings.local.network = "192.168.129.10/31".parse().unwrap();
     let neighbour = member("neighbour", "192.168.129.11/31");
-    let table = RouteTable::new(&settings, BTreeSet::new(), [(&neighbour, None)].into_iter());
+    let table = RouteTable::new(&settings, BTreeSet::new(), [(&neighbour, &Vouched::default())].into_iter());
     let packet = ipv4("192.168.129.10", "192.168.129.11");
     let outcome = table.outbound(&tunmesh_packet::parse(&packet).unwrap());
     assert_eq!(outcome, Ok(Outbound::Unicast(&id("neighbour"))));
@@ -210,7 +216,8 @@ fn table(enable_broadcast: bool) -> RouteTable {
         member("subnet", "192.168.129.63/24"),
         member("ours", "192.168.129.10/26"),
     ];
-    RouteTable::new(&settings(enable_broadcast), BTreeSet::new(), members.iter().map(|member| (member, None)))
+    let told = Vouched::default();
+    RouteTable::new(&settings(enable_broadcast), BTreeSet::new(), members.iter().map(|member| (member, &told)))
 }
 
 fn settings(enable_broadcast: bool) -> Settings {

@@ -1,10 +1,11 @@
 //! Who is taken as a member, and whose address it is.
 
 use tunmesh_mesh::{Device, Proof, Refusal, RegisterFailure, Screening, Settings, Vouched};
+use tunmesh_protocol::Registration;
 
 use crate::support::*;
 
-const CALLED_BACK: Proof = Proof { called_back: true, vacated: None };
+const CALLED_BACK: Proof = Proof { called_back: true, vacated: None, tells_more: false };
 
 #[test]
 fn registrations_are_refused_in_the_order_of_the_original() {
@@ -77,6 +78,34 @@ fn a_known_node_moves_to_another_url_only_after_a_callback() {
 }
 
 #[test]
+fn further_addresses_count_while_the_gossip_does_not_vouch_for_the_member() {
+    let mut bench = Bench::new(settings());
+    let b = member("b", "10.0.0.2/24");
+    let proof = Proof { tells_more: true, ..CALLED_BACK };
+    bench.node.accept(&registration(&b, &[]), proof, bench.now).unwrap();
+    bench.node.handle_timeout(bench.now);
+    assert_eq!(bench.actions(), ["open b", "register b"], "asked at once");
+
+    let further = |addresses: &[&str]| addresses.iter().map(|address| address.parse().unwrap()).collect::<Vec<_>>();
+    let owner =
+        |bench: &Bench, address: &str| bench.node.routes().owner(address.parse().unwrap()).map(ToString::to_string);
+    let answer = Registration { further: Some(further(&["10.0.0.70", "10.0.0.71"])), ..registration(&b, &[]) };
+    bench.node.handle_registered(&b.id, Ok(&answer), bench.now).unwrap();
+    assert_eq!(owner(&bench, "10.0.0.70").as_deref(), Some("b"));
+
+    // A registration of its own says nothing of them; its next answer takes one back.
+    bench.register(&b, &[]).unwrap();
+    let answer = Registration { further: Some(further(&["10.0.0.71"])), ..registration(&b, &[]) };
+    assert_eq!(owner(&bench, "10.0.0.70").as_deref(), Some("b"));
+    bench.node.handle_registered(&b.id, Ok(&answer), bench.now).unwrap();
+    assert_eq!((owner(&bench, "10.0.0.70"), owner(&bench, "10.0.0.71").as_deref()), (None, Some("b")));
+
+    let vouched = Vouched { addresses: further(&["10.0.0.72"]), ..Vouched::default() };
+    bench.node.vouch(b.clone(), vouched, bench.now).unwrap();
+    assert_eq!((owner(&bench, "10.0.0.71"), owner(&bench, "10.0.0.72").as_deref()), (None, Some("b")));
+}
+
+#[test]
 fn an_answer_from_another_url_is_followed_up_by_a_meeting_there() {
     let mut bench = Bench::new(settings());
     let mut b = member("b", "10.0.0.2/24");
@@ -110,7 +139,7 @@ fn a_live_members_address_cannot_be_taken() {
     // The owner did not answer but is heard of before the claim is decided.
     bench.pass(secs(1));
     bench.register(&owner, &[]).unwrap();
-    let proof = Proof { called_back: true, vacated: screening.contested };
+    let proof = Proof { called_back: true, vacated: screening.contested, tells_more: false };
     assert_eq!(bench.node.accept(&claim, proof, bench.now), Err(taken));
     assert_eq!(bench.routed(), ["owner"]);
 }
@@ -123,7 +152,7 @@ fn an_owner_that_is_gone_makes_room_for_the_claimant() {
     let claim = registration(&heir, &[]);
     let contested = bench.node.screen(&claim, None, None).unwrap().contested;
 
-    bench.node.accept(&claim, Proof { called_back: true, vacated: contested }, bench.now).unwrap();
+    bench.node.accept(&claim, Proof { called_back: true, vacated: contested, tells_more: false }, bench.now).unwrap();
 
     assert_eq!(bench.events(), ["left owner AddressVacated", "joined heir", "routes"]);
     assert_eq!(bench.routed(), ["heir"]);
@@ -254,4 +283,32 @@ fn when_the_table_is_full_newcomers_are_refused_and_nobody_is_pushed_out() {
     bench.actions();
     bench.register(&restarted, &told).unwrap();
     assert_eq!(bench.actions().len(), 10_000);
+}
+
+#[test]
+fn of_two_members_vouched_for_with_one_address_the_one_that_started_first_has_it() {
+    let started = |started_at| Vouched { started_at, ..Vouched::default() };
+    let taken = |owner: &str| Err(Refusal::AddressTaken { owner: id(owner) });
+    let claim = |name| member(name, "10.0.0.2/24");
+    let mut bench = Bench::new(settings());
+    bench.node.vouch(claim("late"), started(30), bench.now).unwrap();
+    bench.events();
+
+    assert_eq!(bench.node.vouch(claim("later"), started(31), bench.now), taken("late"));
+    assert_eq!(bench.node.vouch(claim("zero"), started(30), bench.now), taken("late"));
+    assert_eq!(bench.node.vouch(claim("early"), started(20), bench.now), Ok(()));
+
+    assert_eq!(bench.events(), ["left late AddressVacated", "joined early", "routes"]);
+    assert_eq!(bench.node.vouch(claim("late"), started(30), bench.now), taken("early"));
+    assert_eq!(bench.routed(), ["early"]);
+}
+
+#[test]
+fn a_member_that_nobody_vouches_for_keeps_its_address() {
+    let mut bench = Bench::new(settings());
+    bench.settle(&member("b", "10.0.0.2/24"));
+
+    let outcome = bench.node.vouch(member("c", "10.0.0.2/24"), Vouched::default(), bench.now);
+
+    assert_eq!(outcome, Err(Refusal::AddressTaken { owner: id("b") }));
 }

@@ -61,7 +61,7 @@ fn the_clock_of_a_member_is_shown_and_not_believed() {
     let mut bench = Bench::new(settings());
     let mut claim = registration(&member("b", "10.0.0.2/24"), &[]);
     claim.stamp -= 3600;
-    let proof = tunmesh_mesh::Proof { called_back: true, vacated: None };
+    let proof = tunmesh_mesh::Proof { called_back: true, vacated: None, tells_more: false };
 
     bench.node.accept(&claim, proof, bench.now).unwrap();
 

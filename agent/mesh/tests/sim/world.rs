@@ -316,7 +316,7 @@ impl World {
         let vacated = screening.contested.filter(|claim| !answers(&claim.owner.listen_url, &claim.owner.id));
         let now = self.now;
         let node = self.hosts[to].node.as_mut()?;
-        node.accept(&registration, Proof { called_back, vacated }, now).ok()?;
+        node.accept(&registration, Proof { called_back, vacated, tells_more: false }, now).ok()?;
         let answer = node.answer(wall);
         self.collect(to);
         Some(answer)

@@ -68,7 +68,7 @@ impl Bench {
 
     /// Has `member` register here, called back as it should be.
     pub(crate) fn register(&mut self, member: &Member, remote: &[Member]) -> Result<(), Refusal> {
-        let proof = Proof { called_back: true, vacated: None };
+        let proof = Proof { called_back: true, vacated: None, tells_more: false };
         self.node.accept(&registration(member, remote), proof, self.now)
     }
 
@@ -155,7 +155,13 @@ pub(crate) fn url(text: &str) -> ControlUrl {
 }
 
 pub(crate) fn registration(local: &Member, remote: &[Member]) -> Registration {
-    Registration { local: local.clone(), remote: remote.to_vec(), stamp: 1_795_177_342, skipped_remotes: 0 }
+    Registration {
+        local: local.clone(),
+        remote: remote.to_vec(),
+        stamp: 1_795_177_342,
+        skipped_remotes: 0,
+        further: None,
+    }
 }
 
 pub(crate) const fn secs(secs: u64) -> Duration {

@@ -50,6 +50,14 @@ fn everything(outcome: Result<Parsed, Problems>) -> String {
 }
 
 #[test]
+fn of_a_root_without_groups_nothing_else_is_said() {
+    for text in ["- a\n", "text\n", "5\n", "[]\n", "tun_mesh: []\n", "tun_mesh: 5\n", "other: 5\n"] {
+        let Err(problems) = read(text) else { panic!("{text:?} was taken") };
+        assert_eq!(problems.0.len(), 1, "{text:?}: {problems}");
+    }
+}
+
+#[test]
 fn a_secret_that_lost_its_key_is_not_repeated() {
     let group = format!("auth:\n      secret: {SECRET}\n");
     for auth in [

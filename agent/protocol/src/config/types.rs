@@ -153,9 +153,9 @@ pub enum Retries {
 /// Cipher of sealed datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SuiteChoice {
-    /// AES-256-GCM.
-    AesGcm,
-    /// AES-256-GCM where both ends have AES instructions, else ChaCha20-Poly1305.
+    /// AEGIS-128L (RFC 10032).
+    Aegis,
+    /// AEGIS-128L where both ends have AES instructions, else ChaCha20-Poly1305.
     Auto,
     /// ChaCha20-Poly1305.
     ChaChaPoly,

@@ -1,4 +1,4 @@
-use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce};
+use aws_lc_rs::aead::{Aad, LessSafeKey};
 use aws_lc_rs::agreement::{self, UnparsedPublicKey};
 use blake2::{Blake2s256, Digest};
 use snow::params::{CipherChoice, DHChoice, HashChoice};
@@ -8,9 +8,9 @@ use zeroize::Zeroizing;
 
 use crate::key::{KEY_LEN, PrivateKey};
 use crate::session::Session;
-use crate::suite::Suite;
+use crate::transport_key::{chacha_poly, nonce as nonce_of};
 
-/// What `snow` calculates with: X25519 and the ciphers of aws-lc-rs, BLAKE2s, and one ephemeral key drawn beforehand.
+/// What `snow` calculates with: X25519 and ChaCha20-Poly1305 of aws-lc-rs, BLAKE2s, and one ephemeral key drawn beforehand.
 pub(super) struct Primitives {
     pub(super) ephemeral: Zeroizing<[u8; KEY_LEN]>,
 }
@@ -29,11 +29,7 @@ impl CryptoResolver for Primitives {
     }
 
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        let suite = match choice {
-            CipherChoice::AESGCM => Suite::AesGcm,
-            CipherChoice::ChaChaPoly => Suite::ChaChaPoly,
-        };
-        Some(Box::new(Aead { suite, key: None }))
+        (*choice == CipherChoice::ChaChaPoly).then(|| Box::new(ChaChaPoly(None)) as Box<dyn Cipher>)
     }
 }
 
@@ -129,37 +125,25 @@ impl Hash for Blake2s {
     }
 }
 
-struct Aead {
-    suite: Suite,
-    key: Option<LessSafeKey>,
-}
+/// Without a key until `snow` sets one.
+struct ChaChaPoly(Option<LessSafeKey>);
 
-impl Cipher for Aead {
+impl Cipher for ChaChaPoly {
     fn name(&self) -> &'static str {
-        match self.suite {
-            Suite::AesGcm => "AESGCM",
-            Suite::ChaChaPoly => "ChaChaPoly",
-        }
+        "ChaChaPoly"
     }
 
     fn set(&mut self, key: &[u8; KEY_LEN]) {
-        self.key = Some(self.suite.key(key));
+        self.0 = Some(chacha_poly(key));
     }
 
     fn encrypt(&self, nonce: u64, authtext: &[u8], plaintext: &[u8], out: &mut [u8]) -> usize {
         let (sealed, rest) = out.split_at_mut(plaintext.len());
         sealed.copy_from_slice(plaintext);
         let tag = self
-            .key
+            .0
             .as_ref()
-            .and_then(|key| {
-                key.seal_in_place_separate_tag(
-                    Nonce::assume_unique_for_key(self.suite.nonce(nonce)),
-                    Aad::from(authtext),
-                    sealed,
-                )
-                .ok()
-            })
+            .and_then(|key| key.seal_in_place_separate_tag(nonce_of(nonce), Aad::from(authtext), sealed).ok())
             .expect("snow sets the key first, and a message is not too long");
         rest[..Session::TAG_LEN].copy_from_slice(tag.as_ref());
         plaintext.len() + Session::TAG_LEN
@@ -169,16 +153,10 @@ impl Cipher for Aead {
         let (sealed, tag) = ciphertext
             .split_at_checked(ciphertext.len().saturating_sub(Session::TAG_LEN))
             .ok_or(snow::Error::Decrypt)?;
-        let key = self.key.as_ref().ok_or(snow::Error::Decrypt)?;
+        let key = self.0.as_ref().ok_or(snow::Error::Decrypt)?;
         let out = out.get_mut(..sealed.len()).ok_or(snow::Error::Decrypt)?;
-        key.open_separate_gather(
-            Nonce::assume_unique_for_key(self.suite.nonce(nonce)),
-            Aad::from(authtext),
-            sealed,
-            tag,
-            out,
-        )
-        .map_err(|_| snow::Error::Decrypt)?;
+        key.open_separate_gather(nonce_of(nonce), Aad::from(authtext), sealed, tag, out)
+            .map_err(|_| snow::Error::Decrypt)?;
         Ok(sealed.len())
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::Session;
 use crate::replay::ReplayWindow;
-use crate::suite::Suite;
+use crate::suite::{REJECT_AFTER_MESSAGES, Suite};
 use crate::wire::TRANSPORT;
 
 /// The replay window of a session, held for a burst; see [`Session::opening`].
@@ -40,16 +40,13 @@ impl Opening<'_> {
             return Err(OpenError::WrongIndex);
         }
         let counter = u64::from_le_bytes([c0, c1, c2, c3, c4, c5, c6, c7]);
-        if counter >= session.suite.reject_after_messages() {
+        if counter >= REJECT_AFTER_MESSAGES {
             return Err(OpenError::Expired);
         }
         if !self.window.is_fresh(counter) {
             return Err(OpenError::Replayed);
         }
-        let len = session
-            .receiving
-            .open(session.suite.nonce(counter), session.authenticated(header), sealed)
-            .ok_or(OpenError::Forged)?;
+        let len = session.receiving.open(counter, session.authenticated(header), sealed).ok_or(OpenError::Forged)?;
         self.window.accept(counter);
         let confirms = !session.confirmed.load(Ordering::Relaxed) && !session.confirmed.swap(true, Ordering::AcqRel);
         Ok(Opened { flags, counter, plaintext: Session::HEADER_LEN..Session::HEADER_LEN + len, confirms })

@@ -1,4 +1,4 @@
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aegis::aegis128l::Aegis128L;
 use aws_lc_rs::agreement::{self, PrivateKey, UnparsedPublicKey, X25519};
 use blake2::digest::consts::U16;
 use blake2::digest::{FixedOutput, KeyInit, Update};
@@ -109,14 +109,27 @@ impl Paper {
 
     pub(crate) fn seal(&self, counter: u64, packet: &[u8]) -> Vec<u8> {
         let header = [&[4, 0, 0, 0], &self.other_index.to_le_bytes()[..], &counter.to_le_bytes()].concat();
-        let sealed = self.aead(&self.t_send, counter, packet, self.authenticated(&header));
+        let sealed = match self.suite {
+            Suite::Aegis => {
+                let (sealed, tag) = aegis(&self.t_send, counter).encrypt(packet, &header);
+                [sealed, tag.to_vec()].concat()
+            }
+            Suite::ChaChaPoly => seal(&self.t_send, counter, packet, &[]),
+        };
         [header, sealed].concat()
     }
 
     pub(crate) fn open(&self, message: &[u8]) -> Vec<u8> {
         assert_eq!((&message[..4], index(&message[4..8])), (&[4, 0, 0, 0][..], self.local_index));
         let counter = u64::from_le_bytes(message[8..16].try_into().unwrap());
-        self.aead_open(&self.t_recv, counter, &message[16..], self.authenticated(&message[..16]))
+        let (header, sealed) = message.split_at(16);
+        match self.suite {
+            Suite::Aegis => {
+                let (sealed, tag) = sealed.split_last_chunk().unwrap();
+                aegis(&self.t_recv, counter).decrypt(sealed, tag, header).unwrap()
+            }
+            Suite::ChaChaPoly => open(&self.t_recv, counter, sealed, &[]),
+        }
     }
 
     pub(crate) fn remote_index(&self) -> u32 {
@@ -125,12 +138,12 @@ impl Paper {
 
     /// `C := Hash(Construction)`, `H := Hash(Hash(C || Identifier) || S pub of the responder)`.
     fn begin(&mut self, responder: &Key) {
-        let (construction, identifier) = match self.suite {
-            Suite::AesGcm => ("Noise_IKpsk2_25519_AESGCM_BLAKE2s", "TunMesh v1"),
-            Suite::ChaChaPoly => ("Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s", "WireGuard v1 zx2c4 Jason@zx2c4.com"),
+        let identifier = match self.suite {
+            Suite::Aegis => "TunMesh v1",
+            Suite::ChaChaPoly => "WireGuard v1 zx2c4 Jason@zx2c4.com",
         };
-        // Noise hashes a name only if it is longer than a hash; both are.
-        self.ck = hash(&[construction.as_bytes()]);
+        // Noise hashes a name only if it is longer than a hash; this one is.
+        self.ck = hash(&[b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"]);
         self.h = hash(&[&self.ck, identifier.as_bytes()]);
         self.mix(responder);
     }
@@ -148,13 +161,13 @@ impl Paper {
     }
 
     fn seal_and_mix(&mut self, key: &Key, plaintext: &[u8]) -> Vec<u8> {
-        let sealed = self.aead(key, 0, plaintext, &self.h);
+        let sealed = seal(key, 0, plaintext, &self.h);
         self.mix(&sealed);
         sealed
     }
 
     fn open_and_mix(&mut self, key: &Key, sealed: &[u8]) -> Vec<u8> {
-        let plaintext = self.aead_open(key, 0, sealed, &self.h);
+        let plaintext = open(key, 0, sealed, &self.h);
         self.mix(sealed);
         plaintext
     }
@@ -171,52 +184,38 @@ impl Paper {
 
     fn mac1_key(&self, receiver: &Key) -> Key {
         let label = match self.suite {
-            Suite::AesGcm => b"mac1-gcm",
+            Suite::Aegis => b"mac1-tun",
             Suite::ChaChaPoly => b"mac1----",
         };
         hash(&[label, receiver])
     }
+}
 
-    fn authenticated<'a>(&self, header: &'a [u8]) -> &'a [u8] {
-        if self.suite == Suite::AesGcm { header } else { &[] }
-    }
+fn aegis(key: &Key, counter: u64) -> Aegis128L<16> {
+    let (key, mut nonce): (&[u8; 16], [u8; 16]) = (key[..16].try_into().unwrap(), key[16..].try_into().unwrap());
+    nonce.iter_mut().zip(counter.to_le_bytes()).for_each(|(byte, counter)| *byte ^= counter);
+    Aegis128L::new(key, &nonce)
+}
 
-    fn aead(&self, key: &Key, counter: u64, plaintext: &[u8], authenticated: &[u8]) -> Vec<u8> {
-        let mut sealed = plaintext.to_vec();
-        let tag = match self.suite {
-            Suite::AesGcm => {
-                let nonce = Nonce::assume_unique_for_key(big_endian_nonce(counter));
-                let aad = Aad::from(authenticated);
-                aes_gcm(key).seal_in_place_separate_tag(nonce, aad, &mut sealed).unwrap().as_ref().to_vec()
-            }
-            Suite::ChaChaPoly => {
-                let nonce = little_endian_nonce(counter).into();
-                let cipher = ChaCha20Poly1305::new(key.into());
-                cipher.encrypt_inout_detached(&nonce, authenticated, sealed.as_mut_slice().into()).unwrap().to_vec()
-            }
-        };
-        [sealed, tag].concat()
-    }
+fn seal(key: &Key, counter: u64, plaintext: &[u8], authenticated: &[u8]) -> Vec<u8> {
+    let mut sealed = plaintext.to_vec();
+    let cipher = ChaCha20Poly1305::new(key.into());
+    let nonce = nonce(counter).into();
+    let tag = cipher.encrypt_inout_detached(&nonce, authenticated, sealed.as_mut_slice().into()).unwrap();
+    [sealed, tag.to_vec()].concat()
+}
 
-    fn aead_open(&self, key: &Key, counter: u64, sealed: &[u8], authenticated: &[u8]) -> Vec<u8> {
-        let (sealed, tag) = sealed.split_at(sealed.len() - 16);
-        let mut plaintext = sealed.to_vec();
-        match self.suite {
-            Suite::AesGcm => {
-                let nonce = Nonce::assume_unique_for_key(big_endian_nonce(counter));
-                let mut whole = [sealed, tag].concat();
-                aes_gcm(key).open_in_place(nonce, Aad::from(authenticated), &mut whole).unwrap();
-                plaintext.copy_from_slice(&whole[..sealed.len()]);
-            }
-            Suite::ChaChaPoly => {
-                let nonce = little_endian_nonce(counter).into();
-                let tag = tag.try_into().unwrap();
-                let cipher = ChaCha20Poly1305::new(key.into());
-                cipher.decrypt_inout_detached(&nonce, authenticated, plaintext.as_mut_slice().into(), &tag).unwrap();
-            }
-        }
-        plaintext
-    }
+fn open(key: &Key, counter: u64, sealed: &[u8], authenticated: &[u8]) -> Vec<u8> {
+    let (sealed, tag) = sealed.split_last_chunk::<16>().unwrap();
+    let mut plaintext = sealed.to_vec();
+    let cipher = ChaCha20Poly1305::new(key.into());
+    let nonce = nonce(counter).into();
+    cipher.decrypt_inout_detached(&nonce, authenticated, plaintext.as_mut_slice().into(), &(*tag).into()).unwrap();
+    plaintext
+}
+
+fn nonce(counter: u64) -> [u8; 12] {
+    [&[0; 4], &counter.to_le_bytes()[..]].concat().try_into().unwrap()
 }
 
 fn public(private: &Key) -> Key {
@@ -259,18 +258,6 @@ fn mac(key: &Key, data: &[u8]) -> [u8; 16] {
     let mut mac = Blake2sMac::<U16>::new_from_slice(key).unwrap();
     Update::update(&mut mac, data);
     mac.finalize_fixed().into()
-}
-
-fn aes_gcm(key: &Key) -> LessSafeKey {
-    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).unwrap())
-}
-
-fn little_endian_nonce(counter: u64) -> [u8; 12] {
-    [&[0; 4], &counter.to_le_bytes()[..]].concat().try_into().unwrap()
-}
-
-fn big_endian_nonce(counter: u64) -> [u8; 12] {
-    [&[0; 4], &counter.to_be_bytes()[..]].concat().try_into().unwrap()
 }
 
 fn index(bytes: &[u8]) -> u32 {

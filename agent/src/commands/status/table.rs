@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::status::{DatagramStatus, Flow, OffloadStatus, PeerStatus, Status};
+use crate::status::{DatagramStatus, DeviceStatus, Flow, OffloadStatus, PeerStatus, Status};
 
 /// The page for people. With the status of a second `before`, traffic is shown per second.
 pub(super) fn render(status: &Status, before: Option<&Status>) -> String {
@@ -19,6 +19,7 @@ pub(super) fn render(status: &Status, before: Option<&Status>) -> String {
     if status.peers.is_empty() {
         text.push_str("no members yet\n");
     }
+    devices(&mut text, &status.devices, before);
     text
 }
 
@@ -65,10 +66,6 @@ fn node(text: &mut String, status: &Status) {
 }
 
 fn row(text: &mut String, peer: &PeerStatus, earlier: Option<&PeerStatus>) {
-    let moved = |now: Flow, then: Option<Flow>| match then {
-        Some(then) => rate(now.bytes.saturating_sub(then.bytes)),
-        None => volume(now.bytes),
-    };
     let is_sealed = peer.suite.is_some();
     let keys = if is_sealed { peer.handshake_secs } else { peer.session_secs };
     let round_trip = if is_sealed { peer.round_trip_micros } else { peer.answer_micros };
@@ -91,6 +88,42 @@ fn row(text: &mut String, peer: &PeerStatus, earlier: Option<&PeerStatus>) {
     );
     if !peer.drops.is_empty() || peer.faults > 0 {
         let _infallible = writeln!(text, "    drops: {}; faults: {}", drops(&peer.drops), peer.faults);
+    }
+}
+
+fn devices(text: &mut String, devices: &[DeviceStatus], before: Option<&Status>) {
+    if devices.is_empty() {
+        return;
+    }
+    let _infallible = writeln!(
+        text,
+        "\n{:<18} {:<44} {:<9} {:<28} {:>7} {:>13} {:>13}",
+        "WIREGUARD DEVICE", "ADDRESS", "CONNECTED", "ENDPOINT", "KEYS", "SENT", "RECEIVED"
+    );
+    for device in devices {
+        let earlier = before.and_then(|status| status.devices.iter().find(|other| other.name == device.name));
+        let _infallible = writeln!(
+            text,
+            "{:<18} {:<44} {:<9} {:<28} {:>7} {:>13} {:>13}",
+            device.name,
+            device.addresses.join(" "),
+            if device.connected { "yes" } else { "no" },
+            device.endpoint.as_deref().unwrap_or("-"),
+            device.handshake_secs.map_or_else(|| "-".to_owned(), age),
+            moved(device.tx, earlier.map(|device| device.tx)),
+            moved(device.rx, earlier.map(|device| device.rx)),
+        );
+        if !device.drops.is_empty() {
+            let _infallible = writeln!(text, "    drops: {}", drops(&device.drops));
+        }
+    }
+}
+
+/// Traffic since the start, or per second since `then`.
+fn moved(now: Flow, then: Option<Flow>) -> String {
+    match then {
+        Some(then) => rate(now.bytes.saturating_sub(then.bytes)),
+        None => volume(now.bytes),
     }
 }
 
@@ -153,6 +186,42 @@ fn rate(bytes_per_second: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn devices_have_a_table_of_their_own_where_there_are_any() {
+        let flow = |bytes| Flow { packets: 1, bytes };
+        let phone = DeviceStatus {
+            name: "phone".into(),
+            addresses: vec!["192.168.129.70".into(), "fd00::46".into()],
+            connected: true,
+            endpoint: Some("192.0.2.7:51820".into()),
+            handshake_secs: Some(7.0),
+            rx: flow(1500),
+            tx: flow(0),
+            drops: BTreeMap::from([("expired".into(), 3)]),
+        };
+        let tablet = DeviceStatus {
+            name: "tablet".into(),
+            connected: false,
+            endpoint: None,
+            handshake_secs: None,
+            drops: BTreeMap::new(),
+            ..phone.clone()
+        };
+        let (mut text, mut nothing) = (String::new(), String::new());
+        devices(&mut text, &[phone, tablet], None);
+        devices(&mut nothing, &[], None);
+
+        let words: Vec<Vec<_>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        let addresses = ["192.168.129.70", "fd00::46"];
+        assert_eq!(
+            words[2][..],
+            ["phone", addresses[0], addresses[1], "yes", "192.0.2.7:51820", "7", "s", "0", "B", "1.5", "kB"]
+        );
+        assert_eq!(words[3][..], ["drops:", "expired", "3"]);
+        assert_eq!(words[4][..], ["tablet", addresses[0], addresses[1], "no", "-", "-", "0", "B", "1.5", "kB"]);
+        assert_eq!(nothing, "");
+    }
 
     #[test]
     fn a_kernel_that_moves_packets_one_by_one_is_called_so() {

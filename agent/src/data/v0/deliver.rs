@@ -1,15 +1,18 @@
-use tunmesh_mesh::DropReason;
+use std::sync::Arc;
+
+use tunmesh_mesh::{DropReason, Inbound};
 use tunmesh_protocol::{PacketError, PacketRef};
 
-use crate::data::Device;
+use crate::data::{Device, Relay};
 use crate::peers::Peer;
 use crate::shared::{Forwarding, Shared};
 
-/// Hands packets of one peer to the TUN device, those that may pass.
+/// Hands packets of one peer to the TUN device, or passes them on to a WireGuard device: those that may pass.
 pub(crate) struct Delivery<'a> {
     pub(crate) device: &'a Device,
     pub(crate) forwarding: &'a Forwarding,
-    pub(crate) peer: &'a Peer,
+    pub(crate) peer: &'a Arc<Peer>,
+    pub(crate) relay: &'a Relay,
     pub(crate) shared: &'a Shared,
 }
 
@@ -18,11 +21,17 @@ impl Delivery<'_> {
     pub(crate) fn packet(&self, packet: &PacketRef<'_>) {
         self.shared.counters.remote_rx.add(packet.data.len());
         self.peer.counters.rx.add(packet.data.len());
-        let header = match self.forwarding.routes.inbound_v0(&self.peer.id, packet.ethertype, packet.data) {
-            Ok(header) => header,
+        let (header, verdict) = match self.forwarding.routes.inbound_v0(&self.peer.id, packet.ethertype, packet.data) {
+            Ok(judged) => judged,
             Err(reason) => return self.drop(reason),
         };
         let data = &packet.data[..header.total_len()];
+        if let Inbound::Forward(to) = verdict {
+            return match self.forwarding.peers.get(to) {
+                Some(to) => self.relay.pass_on(self.peer, to, std::iter::once(data)),
+                None => self.drop(DropReason::NoRoute),
+            };
+        }
         if let Err(error) = self.device.write(data) {
             tracing::debug!(%error, len = data.len(), "the device refused a packet");
             return self.drop(DropReason::Exception);

@@ -39,6 +39,9 @@ pub struct Features<'a> {
     pub queues: usize,
     /// Whether checksums and segmentation may be left undone, as far as the kernel can; see [`Tun::offloads`].
     pub offload: bool,
+    /// Segments that a super packet of this host's own connections has at most. A host that forwards packets is not limited:
+    /// what it forwards was joined elsewhere, and would come cut to single packets if it had more.
+    pub max_segments: Option<u32>,
     /// IPv6 addresses of this node with the prefix of their subnet, such as fd00::a/64. Left out where the host has
     /// IPv6 off for the device, see [`Tun::ipv6_skipped`]. Without any, IPv6 is off on it as far as the host allows.
     pub ipv6_addresses: &'a [Ipv6Net],
@@ -67,7 +70,7 @@ pub fn create_with(settings: &TunSettings<'_>, features: &Features<'_>) -> Resul
     for _ in 1..features.queues {
         queues.push(attach_to(&name, flags & !libc::IFF_TUN_EXCL)?.queue);
     }
-    prepare(settings, features.ipv6_addresses.is_empty()).map_err(TunError::Configure)?;
+    prepare(settings, features).map_err(TunError::Configure)?;
     links::set_up(settings.name).map_err(TunError::Configure)?;
     // Only now: the kernel takes no route through a device that is down.
     route(settings)?;
@@ -138,11 +141,16 @@ fn own(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     }
 }
 
-fn prepare(settings: &TunSettings<'_>, ipv4_only: bool) -> Result<(), LinkError> {
+fn prepare(settings: &TunSettings<'_>, features: &Features<'_>) -> Result<(), LinkError> {
     let name = settings.name;
-    silence_ipv6(name, ipv4_only);
+    silence_ipv6(name, features.ipv6_addresses.is_empty());
     links::set_mtu(name, settings.mtu)?;
     links::set_queue_len(name, settings.queue_len)?;
+    if let Some(segments) = features.max_segments
+        && !forwards()
+    {
+        links::set_max_segments(name, segments)?;
+    }
     links::add_address(name, settings.address)?;
     let mut given = vec![settings.address.addr()];
     for &extra in settings.extra_addresses {
@@ -152,6 +160,12 @@ fn prepare(settings: &TunSettings<'_>, ipv4_only: bool) -> Result<(), LinkError>
         }
     }
     Ok(())
+}
+
+/// Whether this host passes packets of others on.
+fn forwards() -> bool {
+    let is_on = |switch: &str| fs::read_to_string(switch).is_ok_and(|state| state.trim() != "0");
+    is_on("/proc/sys/net/ipv4/ip_forward") || is_on("/proc/sys/net/ipv6/conf/all/forwarding")
 }
 
 /// Without this the kernel sends router solicitations and multicast reports into the mesh as soon as the device is up.

@@ -59,7 +59,7 @@ fn without_new_keys_the_defaults_hold() {
 fn the_data_plane_is_read() {
     let text = with(
         "data_plane: {advertise_endpoints: [192.0.2.1:4567, '[2001:db8::1]:500'], keepalive: 25, listen_port: 500, \
-         paths: [v0, udp], suite: aesgcm, workers: 3}",
+         paths: [v0, udp], suite: aegis, workers: 3}",
     );
 
     let found = good(&text).networking.data_plane;
@@ -72,7 +72,7 @@ fn the_data_plane_is_read() {
             keepalive: Some(Duration::from_secs(25)),
             listen_port: 500,
             paths: Paths { stream: false, udp: true, v0: true },
-            suite: SuiteChoice::AesGcm,
+            suite: SuiteChoice::Aegis,
             workers: NonZeroUsize::new(3),
         }
     );
@@ -100,7 +100,7 @@ fn bad_values_of_the_data_plane_are_refused() {
         (case("paths: [udp, v0, udp]"), "networking/data_plane/paths", "udp", "name each path once"),
         (case("paths: []"), "networking/data_plane/paths", "[]", "at least one of udp, stream, v0"),
         (case("paths: udp"), "networking/data_plane/paths", "udp", "give a list"),
-        (case("suite: des"), "networking/data_plane/suite", "des", "one of auto, aesgcm, chachapoly"),
+        (case("suite: des"), "networking/data_plane/suite", "des", "one of auto, aegis, chachapoly"),
         (case("workers: 65"), "networking/data_plane/workers", "65", "integer from 0 to 64"),
     ];
     for endpoint in

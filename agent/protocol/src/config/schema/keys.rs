@@ -311,8 +311,8 @@ const DATA_PLANE: &[Key] = &[
     ours(
         "suite",
         Kind::One(Scalar::Choice(&[
-            ("auto", "AES-256-GCM where both ends have AES instructions, else ChaCha20-Poly1305"),
-            ("aesgcm", "AES-256-GCM"),
+            ("auto", "AEGIS-128L where both ends have AES instructions, else ChaCha20-Poly1305"),
+            ("aegis", "AEGIS-128L"),
             ("chachapoly", "ChaCha20-Poly1305"),
         ])),
         Need::Default("auto"),

@@ -8,24 +8,30 @@
 ///       9  zeros, so that the datagram has the size whose path is asked for
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Control {
-    pub(crate) kind: ControlKind,
-    pub(crate) number: u64,
+pub struct Control {
+    /// Which of the two.
+    pub kind: ControlKind,
+    /// What a pong repeats of its ping.
+    pub number: u64,
     /// Length of the whole message in bytes, [`Control::LEN`] or more.
-    pub(crate) len: usize,
+    pub len: usize,
 }
 
+/// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ControlKind {
+pub enum ControlKind {
+    /// Asks whether datagrams get through, and how long ones.
     Ping,
+    /// Answers a ping.
     Pong,
 }
 
 impl Control {
     /// Length without padding.
-    pub(crate) const LEN: usize = 9;
+    pub const LEN: usize = 9;
 
-    pub(crate) fn parse(message: &[u8]) -> Option<Self> {
+    /// Reads a message; `None` if it is none.
+    pub fn parse(message: &[u8]) -> Option<Self> {
         let kind = match message.first()? {
             1 => ControlKind::Ping,
             2 => ControlKind::Pong,
@@ -36,7 +42,7 @@ impl Control {
     }
 
     /// Writes the message over all of `out`, whose length must be `len`.
-    pub(crate) fn write(&self, out: &mut [u8]) {
+    pub fn write(&self, out: &mut [u8]) {
         out.fill(0);
         if let Some((kind, rest)) = out.split_first_mut() {
             *kind = match self.kind {
