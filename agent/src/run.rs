@@ -331,8 +331,9 @@ const MAX_PACKET_THREADS: usize = 4;
 /// Addresses taken from a name.
 const MAX_ENDPOINTS: usize = 8;
 
-/// Bytes of datagrams the kernel keeps for us, each way: under a millisecond at 10 Gbit/s. More would only wait longer.
-const SOCKET_BUFFER: usize = 1 << 20;
+/// Bytes of datagrams the kernel keeps for us, each way: what comes at 5 Gbit/s while a packet thread waits 3 ms for its turn
+/// on a busy processor. With less, datagrams are lost then; with more, they only wait longer (docs/architecture.md).
+const SOCKET_BUFFER: usize = 2 << 20;
 
 /// Threads of the runtime; a v0 node is bound by one TUN queue and one connection per peer.
 const WORKERS: usize = 2;

@@ -43,7 +43,7 @@ fn another_secret_is_found_on_both_sides() {
     let file = lab.config(2, QUICK);
     lab.edit(&file, SECRET, "oow7aizoo0ahZ4eegh3oeph6chooNg2ahth9Ahhu");
     let second = lab.start_from(2, &file);
-    second.wait_for_log(1, "401");
+    second.wait_for_log(1, "answered 401");
 
     let (code, findings) = check(&lab, 2);
     assert_eq!(code, 1);
@@ -88,7 +88,7 @@ fn an_address_that_two_nodes_have_and_a_small_network_are_found() {
     let file = lab.config(3, QUICK);
     lab.edit(&file, &overlay(3).to_string(), &overlay(2).to_string());
     let third = lab.start_from(3, &file);
-    third.wait_for_log(1, "409");
+    third.wait_for_log(1, "answered 409");
     for number in [1, 2] {
         lab.run(number, "ip", &["link", "set", "eth0", "mtu", "1400"]);
     }

@@ -127,7 +127,7 @@ fn two_nodes_with_one_address_are_never_both_routed() {
     lab.edit(&file, "node_address_cidr: 192.168.129.30/26", "node_address_cidr: 192.168.129.20/26");
     let impostor = lab.start_from(3, &file);
 
-    impostor.wait_for_log(2, "409");
+    impostor.wait_for_log(2, "answered 409");
     assert_eq!(lab.peer(1, 2).unwrap()["node_id"], owner);
     assert_eq!(lab.ask(1).unwrap()["peers"].as_array().unwrap().len(), 1);
     assert!(lab.pings(1, 2));

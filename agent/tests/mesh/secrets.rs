@@ -12,7 +12,7 @@ fn a_node_with_another_secret_never_joins() {
 
     let second = start(&lab, 2, NEW, "[]");
 
-    second.wait_for_log(2, "401");
+    second.wait_for_log(2, "answered 401");
     for number in [1, 2] {
         assert_eq!(lab.ask(number).unwrap()["peers"].as_array().unwrap().len(), 0);
     }

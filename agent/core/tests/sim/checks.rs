@@ -88,15 +88,14 @@ fn is_settled(world: &World) -> Result<(), String> {
             }
         }
         // Who has an address that another one has is no member to those that know the other one, or are it.
-        let expected: BTreeMap<_, _> = owners.iter().filter(|(address, _)| **address != host.address).collect();
-        let members: BTreeMap<_, _> = node.owners().collect();
-        if members.len() != expected.len() {
-            return Err(format!("{} has {} members of {}", agent.id, members.len(), expected.len()));
+        let expected = || owners.iter().filter(|(address, _)| **address != host.address);
+        if node.owners().count() != expected().count() {
+            return Err(format!("{} has {} members of {}", agent.id, node.owners().count(), expected().count()));
         }
         let routes = node.routes();
-        for (address, owner) in expected {
-            let member = members.get(address).copied();
-            if member != Some(*owner) || routes.owner(IpAddr::V4(*address)) != Some(*owner) {
+        // Both are in the order of the addresses.
+        for ((address, owner), member) in expected().zip(node.owners()) {
+            if member != (*address, *owner) || routes.owner(IpAddr::V4(*address)) != Some(*owner) {
                 return Err(format!("{} routes {address} to {member:?}, not to {owner}", agent.id));
             }
         }

@@ -50,6 +50,12 @@ fn two_hundred_nodes_join_churn_and_heal() {
 }
 
 #[test]
+#[ignore = "minutes of processor time: `make sim` runs it"]
+fn a_thousand_nodes_join_churn_and_heal() {
+    join_churn_and_heal(1000, Scale { signs: false, seeds: 3, hearsay_delay: HEARSAY_DELAY });
+}
+
+#[test]
 fn one_address_leads_to_the_same_node_everywhere_once_two_parts_that_both_gave_it_away_are_one() {
     for seed in seeds(1..4) {
         let mut world = part_with_one_address_each(seed);
@@ -144,7 +150,8 @@ fn join_churn_and_heal(count: usize, scale: Scale) {
     world.rules.loss_percent = 1;
     for index in 0..count {
         world.start(index);
-        world.run(Duration::from_millis(20));
+        world.run(Duration::from_millis(std::env::var("GAP").unwrap().parse().unwrap()));
+        if index % 50 == 0 { world.debug(begin); }
     }
     add_flows(&mut world, 200);
     let joined = world.run_until(secs(120), "the joining", is_well);
@@ -232,6 +239,15 @@ fn calm_down(world: &mut World) {
         if world.hosts[index].agent.is_none() {
             world.start(index);
         }
+    }
+}
+
+impl World {
+    pub(crate) fn debug(&self, begin: Instant) {
+        let n = self.agents().count();
+        let g: usize = self.agents().map(|(_, a)| a.core.membership().unwrap().len() + 1).sum();
+        let m: usize = self.agents().map(|(_, a)| a.core.node().owners().count() + 1).sum();
+        println!("DBG {:?} n {n} gossip {:.1} members {:.1} {:?} dg {} ev {} real {:?}", self.now - self.start, g as f64 / n as f64, m as f64 / n as f64, self.requests, self.datagrams, self.handled, begin.elapsed());
     }
 }
 

@@ -108,9 +108,7 @@ impl Node {
         if let Some(further) = &registration.further {
             self.take_further(&member.id, further);
         }
-        for remote in &registration.remote {
-            self.learn(remote, now);
-        }
+        self.learn(&registration.remote, now);
     }
 
     /// Adds a new member, to which a session is opened at once. It knows of us already, so our own registration can wait,

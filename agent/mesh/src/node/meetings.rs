@@ -114,12 +114,15 @@ impl Node {
         }
     }
 
-    /// Hears of a member from another one.
-    pub(super) fn learn(&mut self, member: &Member, now: Instant) {
-        let local = &self.settings.local;
-        let is_ours = member.id == local.id || member.address.address() == local.address.address();
-        if !is_ours && !self.peers.contains(&member.id) {
-            self.seek(&member.listen_url, Reason::Told(member.id.clone()), now);
+    /// Hears of members from another one.
+    pub(super) fn learn(&mut self, members: &[Member], now: Instant) {
+        let after = hearsay_wait(self.settings.hearsay_delay, members.len());
+        for member in members {
+            let local = &self.settings.local;
+            let is_ours = member.id == local.id || member.address.address() == local.address.address();
+            if !is_ours && !self.peers.contains(&member.id) {
+                self.seek(&member.listen_url, Reason::Told { id: member.id.clone(), after }, now);
+            }
         }
     }
 
@@ -140,14 +143,14 @@ impl Node {
             return;
         }
         let at = match reason {
-            Reason::Told(id) => {
+            Reason::Told { id, after } => {
                 // What is planned already is not put off, or a long list would keep it from ever being done.
                 if contact.calls_left > 0 {
                     return;
                 }
                 contact.expected = Some(id);
                 contact.calls_left = CALLS;
-                contact.not_before.max(later(now, self.settings.hearsay_delay))
+                contact.not_before.max(later(now, after))
             }
             Reason::Led(id) => {
                 contact.expected = Some(id);
@@ -238,8 +241,8 @@ pub(super) enum Reason {
     Led(NodeId),
     /// The member that was there may not be there any more, or is there now.
     Moved(NodeId),
-    /// A member says that another one is there.
-    Told(NodeId),
+    /// A member says that another one is there, who is to be called after a while.
+    Told { id: NodeId, after: Duration },
 }
 
 /// How a meeting failed.
@@ -255,5 +258,35 @@ pub enum MeetFailure {
     Unverified,
 }
 
+/// Wait before so many members are called that another one told of: the more there are, the longer the gossip takes to
+/// vouch for all of them. Without gossip there is nothing to wait for, and `least` is none.
+fn hearsay_wait(least: Duration, members: usize) -> Duration {
+    if least.is_zero() {
+        return least;
+    }
+    let members = u32::try_from(members).unwrap_or(u32::MAX);
+    let grown = least.saturating_add(HEARSAY_DELAY_PER_MEMBER.saturating_mul(members));
+    grown.min(MAX_HEARSAY_DELAY.max(least))
+}
+
+/// What [`Settings::hearsay_delay`](crate::Settings::hearsay_delay) grows by with each member in a list, and to what at most:
+/// so long the gossip takes when as many nodes start together.
+const HEARSAY_DELAY_PER_MEMBER: Duration = Duration::from_millis(5);
+const MAX_HEARSAY_DELAY: Duration = Duration::from_secs(5);
+
 /// Calls to a place that fails, until it is told of again.
 pub(super) const CALLS: u32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hearsay_waits_the_longer_the_more_it_tells_of_and_not_at_all_without_gossip() {
+        let wait = |least, members| hearsay_wait(Duration::from_millis(least), members).as_millis();
+
+        assert_eq!([0, 2, 60, 200, 1000, usize::MAX].map(|members| wait(700, members)), [700, 710, 1000, 1700, 5000, 5000]);
+        assert_eq!([0, 1000].map(|members| wait(0, members)), [0, 0]);
+        assert_eq!(wait(9000, 1000), 9000);
+    }
+}
