@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Ten session rotations with `session_max_age: 45` under one TCP stream: no reset, no burst of retransmissions, no dropped packet."""
+"""Ten rotations of v0 sessions with `session_max_age: 45` under one TCP stream: no reset, no burst of retransmissions, no dropped packet."""
 
 import argparse
 import json
@@ -16,6 +16,9 @@ TIMING = """    timing:
 """
 
 
+V0 = "    data_plane: {paths: [v0]}\n"
+
+
 def drops(bed):
     """Packets dropped by either node so far, the kernel's chatter that no mesh carries aside."""
     reasons = [item for node in bed.nodes for item in node.status()["drops"].items()]
@@ -30,7 +33,7 @@ def main():
     options = parser.parse_args()
     enter()
     bed = Testbed(2, options.bin)
-    bed.start(TIMING)
+    bed.start(TIMING, networking=V0)
     one, other = bed.nodes
 
     dropped_before = drops(bed)

@@ -157,9 +157,9 @@ class Testbed:
         for node in self.nodes:
             node.plug_into_switch()
 
-    def start(self, timing="", extra=""):
+    def start(self, timing="", extra="", networking=""):
         for node in self.nodes:
-            node.start(timing, extra)
+            node.start(timing, extra, networking)
         self.wait()
 
     def wait(self):

@@ -20,7 +20,7 @@ pub fn keep_freed() {
 
 /// Bytes at the end of an arena that are kept, and size from which a buffer is mapped by itself.
 #[cfg(target_env = "gnu")]
-const KEPT: libc::c_int = 2 << 20;
+const KEPT: libc::c_int = 768 << 10;
 
 #[cfg(target_env = "gnu")]
 const ARENAS: libc::c_int = 1;

@@ -59,7 +59,11 @@ pub(crate) fn check_records(world: &mut World) {
     }
 }
 
-/// All nodes know exactly those that run, in their latest incarnation where all is checked, and route every address to its one owner.
+/// All nodes know exactly those that run, and route every address to its one owner; where all is checked, every gossip has
+/// all of them too, in their latest incarnation.
+///
+/// Among many, the gossip of a node may for a moment hold one in a hundred of the others for dead: who is behind a NAT hears
+/// late of a suspicion that was refuted. It keeps them as members by v0, which the routes show.
 ///
 /// Only a node whose address another one had when it called may be left out, by all alike: nobody takes its registration.
 fn is_settled(world: &World) -> Result<(), String> {
@@ -77,7 +81,8 @@ fn is_settled(world: &World) -> Result<(), String> {
     let owners = owners(records.values().map(AsRef::as_ref));
     for (host, agent) in &inside {
         let node = agent.core.node();
-        if membership(agent).len() + 1 != inside.len() {
+        let allowed = if world.rules.checks_all { 0 } else { inside.len() / 100 };
+        if !(inside.len() - allowed..=inside.len()).contains(&(membership(agent).len() + 1)) {
             return Err(format!("{} knows {} of {}", agent.id, membership(agent).len() + 1, inside.len()));
         }
         for record in membership(agent).members() {

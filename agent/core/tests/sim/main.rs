@@ -40,19 +40,29 @@ fn any_sequence_of_troubles_ends_well() {
 
 #[test]
 fn sixty_nodes_join_churn_and_heal() {
-    join_churn_and_heal(60, Scale { signs: true, seeds: 3, hearsay_delay: HEARSAY_DELAY });
+    let scale = Scale { signs: true, seeds: 3, hearsay_delay: HEARSAY_DELAY };
+    join_churn_and_heal(60, scale, &Course { join_interval: Duration::from_millis(20), cut_off: 20 });
 }
 
 #[test]
 #[ignore = "a minute of processor time: `make sim` runs it"]
 fn two_hundred_nodes_join_churn_and_heal() {
-    join_churn_and_heal(200, Scale { signs: false, seeds: 3, hearsay_delay: HEARSAY_DELAY });
+    let scale = Scale { signs: false, seeds: 3, hearsay_delay: HEARSAY_DELAY };
+    join_churn_and_heal(200, scale, &Course { join_interval: Duration::from_millis(20), cut_off: 66 });
 }
 
 #[test]
-#[ignore = "minutes of processor time: `make sim` runs it"]
+#[ignore = "a minute of processor time: `make sim` runs it"]
+fn three_hundred_nodes_join_churn_and_heal() {
+    let scale = Scale { signs: false, seeds: 3, hearsay_delay: HEARSAY_DELAY };
+    join_churn_and_heal(300, scale, &Course { join_interval: Duration::from_millis(50), cut_off: 100 });
+}
+
+#[test]
+#[ignore = "ten minutes of processor time: `make sim` runs it"]
 fn a_thousand_nodes_join_churn_and_heal() {
-    join_churn_and_heal(1000, Scale { signs: false, seeds: 3, hearsay_delay: HEARSAY_DELAY });
+    let scale = Scale { signs: false, seeds: 3, hearsay_delay: HEARSAY_DELAY };
+    join_churn_and_heal(1000, scale, &Course { join_interval: Duration::from_millis(50), cut_off: 100 });
 }
 
 #[test]
@@ -143,15 +153,20 @@ fn resident() -> usize {
     line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
 }
 
-fn join_churn_and_heal(count: usize, scale: Scale) {
+/// How nodes join, and how many of them are cut off for a while.
+struct Course {
+    join_interval: Duration,
+    cut_off: usize,
+}
+
+fn join_churn_and_heal(count: usize, scale: Scale, course: &Course) {
     let begin = Instant::now();
     let mut world = World::new(5, count, scale);
     world.rules.checks_all = count <= 100;
     world.rules.loss_percent = 1;
     for index in 0..count {
         world.start(index);
-        world.run(Duration::from_millis(std::env::var("GAP").unwrap().parse().unwrap()));
-        if index % 50 == 0 { world.debug(begin); }
+        world.run(course.join_interval);
     }
     add_flows(&mut world, 200);
     let joined = world.run_until(secs(120), "the joining", is_well);
@@ -169,7 +184,7 @@ fn join_churn_and_heal(count: usize, scale: Scale) {
     println!("churned, well after {churned:?}; {}; {:?}", figures(&world), begin.elapsed());
 
     for index in 0..count {
-        world.hosts[index].part = u64::from(index < count / 3);
+        world.hosts[index].part = u64::from(index < course.cut_off);
     }
     world.run_with_traffic(secs(30));
     for index in [1, count - 1] {
@@ -239,15 +254,6 @@ fn calm_down(world: &mut World) {
         if world.hosts[index].agent.is_none() {
             world.start(index);
         }
-    }
-}
-
-impl World {
-    pub(crate) fn debug(&self, begin: Instant) {
-        let n = self.agents().count();
-        let g: usize = self.agents().map(|(_, a)| a.core.membership().unwrap().len() + 1).sum();
-        let m: usize = self.agents().map(|(_, a)| a.core.node().owners().count() + 1).sum();
-        println!("DBG {:?} n {n} gossip {:.1} members {:.1} {:?} dg {} ev {} real {:?}", self.now - self.start, g as f64 / n as f64, m as f64 / n as f64, self.requests, self.datagrams, self.handled, begin.elapsed());
     }
 }
 

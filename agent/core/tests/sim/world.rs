@@ -163,7 +163,6 @@ impl World {
         while let Err(reason) = holds(self) {
             assert!(self.now - begin < within, "{what} takes longer than {within:?}: {reason}, {}", self.place());
             self.run_with_traffic(STEP);
-            if std::env::var("GAP").is_ok() { println!("DBG {reason}"); self.debug(Instant::now()); }
         }
         self.now - begin
     }

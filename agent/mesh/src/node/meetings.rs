@@ -270,9 +270,10 @@ fn hearsay_wait(least: Duration, members: usize) -> Duration {
 }
 
 /// What [`Settings::hearsay_delay`](crate::Settings::hearsay_delay) grows by with each member in a list, and to what at most:
-/// so long the gossip takes when as many nodes start together.
-const HEARSAY_DELAY_PER_MEMBER: Duration = Duration::from_millis(5);
-const MAX_HEARSAY_DELAY: Duration = Duration::from_secs(5);
+/// so long the gossip takes when as many nodes start together. Whom it leaves out then comes with the next comparison of
+/// two nodes, 10 s later at most.
+const HEARSAY_DELAY_PER_MEMBER: Duration = Duration::from_millis(10);
+const MAX_HEARSAY_DELAY: Duration = Duration::from_secs(12);
 
 /// Calls to a place that fails, until it is told of again.
 pub(super) const CALLS: u32 = 5;
@@ -285,8 +286,11 @@ mod tests {
     fn hearsay_waits_the_longer_the_more_it_tells_of_and_not_at_all_without_gossip() {
         let wait = |least, members| hearsay_wait(Duration::from_millis(least), members).as_millis();
 
-        assert_eq!([0, 2, 60, 200, 1000, usize::MAX].map(|members| wait(700, members)), [700, 710, 1000, 1700, 5000, 5000]);
+        assert_eq!(
+            [0, 2, 60, 200, 1000, usize::MAX].map(|members| wait(700, members)),
+            [700, 720, 1300, 2700, 10_700, 12_000]
+        );
         assert_eq!([0, 1000].map(|members| wait(0, members)), [0, 0]);
-        assert_eq!(wait(9000, 1000), 9000);
+        assert_eq!(wait(20_000, 1000), 20_000);
     }
 }
