@@ -66,7 +66,7 @@ fn altered(case: &Case, to_initiator: bool, signs: bool, bytes: &[u8]) -> Vec<u8
 /// mac1 as the paper has it (section 5.4.4): anybody can make it.
 fn mac1(suite: Suite, receiver: &PublicKey, body: &[u8]) -> [u8; 16] {
     let label: &[u8] = match suite {
-        Suite::AesGcm => b"mac1-tun",
+        Suite::Aegis => b"mac1-tun",
         Suite::ChaChaPoly => b"mac1----",
     };
     let hash = Digest::chain_update(Digest::chain_update(Blake2s256::new(), label), receiver.as_bytes());

@@ -77,8 +77,8 @@ pub(crate) fn segments_per_run(mtu: u16) -> u32 {
     (MAX_RUN_LEN / (usize::from(mtu) + Session::HEADER_LEN + Session::TAG_LEN)) as u32
 }
 
-/// Bytes gathered before they are sent: two super packets, so that sending begins while the rest is still sealed.
-const FULL_LEN: usize = 128 << 10;
+/// Bytes gathered before they are sent: one super packet, as the next is a call of its own anyway.
+const FULL_LEN: usize = 60 << 10;
 
 /// Room made at first use: what is gathered, and one super packet with its headers beyond it.
 const INITIAL_LEN: usize = FULL_LEN + (72 << 10);
