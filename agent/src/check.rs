@@ -1,6 +1,6 @@
 //! Diagnosis: what keeps this node from being a good member of its mesh, each finding with a code, its cause and its fix.
 //!
-//! [`gather`] looks at the file, the running node and the host and writes down [`Facts`]; every check is a pure function
+//! [`mod@gather`] looks at the file, the running node and the host and writes down [`Facts`]; every check is a pure function
 //! of those. docs/diagnosis.md has a section per code.
 
 mod certificate;

@@ -6,7 +6,7 @@
 ///
 /// A node that carries packets in streams or requests allocates and frees buffers of some 64 KiB thousands of times a second.
 /// glibc gives memory back to the kernel as soon as 128 KiB are free at the end of an arena, and then gets it anew page
-/// by page: 20,000 page faults a second at 2 Gbit/s. It keeps [`KEPT`] now, and all threads share one arena instead of up to
+/// by page: 20,000 page faults a second at 2 Gbit/s. It keeps 768 KiB now, and all threads share one arena instead of up to
 /// eight per processor, so that it is not kept many times over; what is small comes from caches of the threads. Other C
 /// libraries are left alone.
 pub fn keep_freed() {

@@ -21,7 +21,7 @@ pub struct Vouched {
 /// Vouching: members whose signed records are alive in the gossip of our own agents.
 ///
 /// For as long as a member is vouched for, nothing is due for it: no registration, no session, no silence threshold. When
-/// the gossip gives it up, one registration decides within [`VERIFY_LIMIT`] whether it is gone or only out of reach of
+/// the gossip gives it up, one registration decides within `VERIFY_LIMIT` whether it is gone or only out of reach of
 /// datagrams; if it answers, it is kept as a member of the original protocol is.
 impl Node {
     /// Takes a member whose record came up or changed.
