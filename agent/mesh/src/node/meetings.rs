@@ -115,13 +115,21 @@ impl Node {
     }
 
     /// Hears of members from another one.
+    ///
+    /// With gossip they are called one after the other, each node beginning elsewhere in the list: until it is their turn,
+    /// the gossip vouches for most of them, and nobody is called by all at once.
     pub(super) fn learn(&mut self, members: &[Member], now: Instant) {
-        let after = hearsay_wait(self.settings.hearsay_delay, members.len());
-        for member in members {
-            let local = &self.settings.local;
-            let is_ours = member.id == local.id || member.address.address() == local.address.address();
-            if !is_ours && !self.peers.contains(&member.id) {
-                self.seek(&member.listen_url, Reason::Told { id: member.id.clone(), after }, now);
+        let local = &self.settings.local;
+        let is_ours =
+            |member: &Member| member.id == local.id || member.address.address() == local.address.address();
+        let mut strangers: Vec<&Member> =
+            members.iter().filter(|member| !is_ours(member) && !self.peers.contains(&member.id)).collect();
+        strangers.sort_by_key(|stranger| stranger.id < local.id);
+        let mut after = hearsay_wait(self.settings.hearsay_delay, members.len());
+        for stranger in strangers {
+            self.seek(&stranger.listen_url, Reason::Told { id: stranger.id.clone(), after }, now);
+            if !self.settings.hearsay_delay.is_zero() {
+                after += HEARSAY_CALL_INTERVAL;
             }
         }
     }
@@ -274,6 +282,9 @@ fn hearsay_wait(least: Duration, members: usize) -> Duration {
 /// two nodes, 10 s later at most.
 const HEARSAY_DELAY_PER_MEMBER: Duration = Duration::from_millis(10);
 const MAX_HEARSAY_DELAY: Duration = Duration::from_secs(12);
+
+/// Between two calls to members that one list told of, where there is gossip.
+const HEARSAY_CALL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Calls to a place that fails, until it is told of again.
 pub(super) const CALLS: u32 = 5;

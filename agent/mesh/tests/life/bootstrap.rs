@@ -1,6 +1,8 @@
 //! Finding the first members, and those that others tell of.
 
-use tunmesh_mesh::{MeetFailure, Retries};
+use std::time::Duration;
+
+use tunmesh_mesh::{MeetFailure, Retries, Settings, Vouched};
 
 use crate::support::*;
 
@@ -104,6 +106,21 @@ fn members_that_others_tell_of_are_called_at_once_and_routed_only_when_met() {
     assert_eq!(bench.routed(), ["b"]);
     bench.node.handle_met(&url("https://c"), Ok(&registration(&c, &[])), bench.now).unwrap();
     assert_eq!(bench.routed(), ["b", "c"]);
+}
+
+#[test]
+fn with_gossip_those_that_others_tell_of_are_called_one_by_one_and_only_if_nobody_vouches_for_them_meanwhile() {
+    let mut bench = Bench::new(Settings { hearsay_delay: Duration::from_millis(700), ..settings() });
+    let told = ["a", "c", "m", "z"].map(|name| member(name, &format!("10.0.0.{}/24", name.as_bytes()[0])));
+
+    bench.register(&member("b", "10.0.0.2/24"), &told).unwrap();
+    assert_eq!(bench.actions(), ["open b"]);
+    bench.node.vouch(told[3].clone(), Vouched::default(), bench.now).unwrap();
+
+    // Four in the list: 700 ms and 10 for each. The first after `local` comes first, so that not all call `a` first.
+    let calls: Vec<_> = (0..4).map(|_| bench.next_actions(secs(1))).collect();
+    let call = |wait, name: &str| (wait, vec![format!("meet https://{name}")]);
+    assert_eq!(calls, [call(740, "m"), call(100, "a"), call(50, "c"), (1000, vec![])]);
 }
 
 #[test]
