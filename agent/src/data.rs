@@ -6,6 +6,7 @@
 mod arena;
 mod device;
 mod link;
+mod notice;
 mod outgoing;
 mod receive;
 mod relay;
@@ -16,9 +17,10 @@ mod worker;
 
 pub(crate) use device::Device;
 pub(crate) use link::{Inbound, Link};
+pub(crate) use notice::{Notice, Notices};
 pub(crate) use outgoing::segments_per_run;
 pub(crate) use relay::Relay;
 pub(crate) use socket::Socket;
 pub(crate) use transmit::complete;
 pub(crate) use v0::{Delivery, Queue, QueuedPacket, run_lane};
-pub(crate) use worker::{Notice, Notices, start};
+pub(crate) use worker::start;

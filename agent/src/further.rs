@@ -14,7 +14,7 @@ use std::str::FromStr;
 use tunmesh_protocol::config::Networking;
 use tunmesh_protocol::{BodyDigest, NodeId, Token, authorize, verify};
 
-use crate::owner;
+use crate::settings;
 use crate::shared::Shared;
 
 /// The header; the original ignores it.
@@ -27,7 +27,7 @@ pub(crate) const FURTHER: &str = "addresses";
 pub(crate) fn own(shared: &Shared) -> Vec<IpAddr> {
     let live = shared.live.load();
     let networking = &live.config.networking;
-    owner::addresses(networking).into_iter().skip(1).filter(|address| is_carried(networking, *address)).collect()
+    settings::addresses(networking).into_iter().skip(1).filter(|address| is_carried(networking, *address)).collect()
 }
 
 /// Requests of the v0 protocol carry IPv4 alone.

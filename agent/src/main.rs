@@ -4,6 +4,7 @@
 mod args;
 mod check;
 mod client;
+mod clock;
 mod commands;
 mod counters;
 mod data;

@@ -22,7 +22,7 @@ use tunmesh_protocol::{NodeId, Registration};
 
 use self::devices::Devices;
 use self::groups::Groups;
-pub(crate) use self::record::{addresses, draft};
+pub(crate) use self::record::draft;
 use self::tasks::Outcome;
 use crate::client::Features;
 use crate::data::{Device, Inbound, Notice, Socket};
@@ -148,7 +148,7 @@ impl Owner {
         let change = Change {
             node,
             core: settings::core(&live.config, self.device.mtu()),
-            addresses: addresses(&live.config.networking).into_iter().map(Into::into).collect(),
+            addresses: settings::addresses(&live.config.networking).into_iter().map(Into::into).collect(),
             identity: live.tls.identity.clone().map(|identity| Box::new(identity) as _),
         };
         self.core.reconfigure(change, now);

@@ -32,13 +32,14 @@ use tunmesh_sys::privileges::{Confinement, confine};
 use tunmesh_sys::tun::{self, Features, Tun, TunSettings};
 use tunmesh_sys::udp;
 
+use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::data::{self, Device, Notices, Relay, Socket};
 use crate::incidents::Incidents;
 use crate::owner;
 use crate::requests::{self, Requests};
 use crate::server::{self, ServerState, bind};
-use crate::shared::{Clock, Forwarding, KeySlot, Live, Shared};
+use crate::shared::{Forwarding, KeySlot, Live, Shared};
 use crate::tls::{self, Tls};
 use crate::{keys, logging, settings, status};
 

@@ -1,11 +1,12 @@
 //! From the configuration file to what the mesh core and the device want to know.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use tunmesh_mesh::{BootstrapGroup, Ipv6Settings, Retries, Settings, Timers};
-use tunmesh_protocol::config::{self, Config, ParseOptions, Parsed, Problems, Retries as FileRetries};
+use tunmesh_protocol::config::{self, Config, Networking, ParseOptions, Parsed, Problems, Retries as FileRetries};
 use tunmesh_protocol::{Ipv4Cidr, Member, NodeId};
 
 use crate::wireguard;
@@ -20,6 +21,15 @@ pub(crate) fn read(path: &Path) -> Result<Parsed, ReadConfigError> {
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Parsed, ReadConfigError> {
     let mut options = ParseOptions { base_dir: path.parent().unwrap_or_else(|| Path::new(".")), random: &mut random };
     config::parse(text, &mut options).map_err(|problems| ReadConfigError::Invalid { path: path.into(), problems })
+}
+
+/// All addresses of the mesh that lead to this node, its own IPv4 address first.
+pub(crate) fn addresses(networking: &Networking) -> Vec<IpAddr> {
+    let own = IpAddr::V4(networking.ipv4.node_address_cidr.address());
+    let ipv6 = networking.ipv6.map(|ipv6| IpAddr::V6(ipv6.address));
+    let devices =
+        networking.wireguard_peers.values().flat_map(|device| wireguard::addresses(networking, device.address));
+    std::iter::once(own).chain(ipv6).chain(devices).collect()
 }
 
 /// The mesh core's view of the file.

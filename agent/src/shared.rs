@@ -4,20 +4,21 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tunmesh_mesh::RouteTable;
 use tunmesh_protocol::config::Config;
-use tunmesh_protocol::{NodeId, SessionKey, Token, UnixTime, Windows};
+use tunmesh_protocol::{NodeId, SessionKey, Token, Windows};
 
+use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::data::Inbound;
 use crate::incidents::Incidents;
-use crate::owner;
 use crate::peers::Peer;
 use crate::requests::OwnerHandle;
+use crate::settings;
 use crate::tls::{Tls, TlsError};
 use crate::wireguard;
 
@@ -103,7 +104,7 @@ impl Live {
         };
         let ssl = &config.control_api.ssl;
         let tls = if auth.address_certificates {
-            Tls::load_with_identity(ssl, &owner::addresses(&config.networking))?
+            Tls::load_with_identity(ssl, &settings::addresses(&config.networking))?
         } else {
             Tls::load(ssl)?
         };
@@ -138,16 +139,6 @@ impl ClusterTokens {
     /// The tokens a peer may sign with, newest first.
     pub(crate) fn accepted(&self) -> Vec<&Token> {
         std::iter::once(&self.current).chain(&self.previous).collect()
-    }
-}
-
-/// The only reader of the wall clock.
-#[derive(Clone, Copy)]
-pub(crate) struct Clock;
-
-impl Clock {
-    pub(crate) fn wall(self) -> UnixTime {
-        UnixTime::new(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
     }
 }
 

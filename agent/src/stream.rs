@@ -20,9 +20,6 @@ pub(crate) use send::run_stream;
 /// Name of the feature in `node_info`.
 pub(crate) const STREAM: &str = "stream";
 
-/// What a node that speaks HTTP/2 here says so by (RFC 7301; RFC 9113, section 3.1).
-pub(crate) const ALPN: &[u8] = b"h2";
-
 /// Value of `:protocol` (RFC 9484, section 4.3).
 pub(crate) const PROTOCOL: &str = "connect-ip";
 

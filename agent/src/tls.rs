@@ -16,7 +16,6 @@ use tunmesh_protocol::config::Ssl;
 use self::identity::IdentityError;
 pub(crate) use self::identity::{CertificateIdentity, PROOF, Proof, node_id};
 use self::verifier::MeshVerifier;
-use crate::stream::ALPN;
 
 /// What both directions of TLS need, read once from the files the configuration names.
 #[derive(Clone)]
@@ -116,3 +115,6 @@ pub(crate) enum TlsError {
 
 #[cfg(test)]
 mod tests;
+
+/// What a node that speaks HTTP/2 on the port of the control API says so by (RFC 7301; RFC 9113, section 3.1).
+pub(crate) const ALPN: &[u8] = b"h2";

@@ -5,18 +5,9 @@ use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use tunmesh_protocol::Secret;
 use zeroize::Zeroizing;
 
+use crate::key_id::KeyId;
 use crate::nonce::{NONCE_LEN, SALT_LEN};
 use crate::refused::Refused;
-
-/// The public name of a cluster secret: 4 bytes derived from it that tell nothing else about it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId(pub [u8; 4]);
-
-impl fmt::Debug for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeyId({:08x})", u32::from_be_bytes(self.0))
-    }
-}
 
 /// The cluster secrets of a node: datagrams are sealed with the current one and opened with any.
 ///

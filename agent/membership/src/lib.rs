@@ -22,6 +22,7 @@
 mod agenda;
 mod event;
 mod identity;
+mod key_id;
 mod keys;
 mod member_key;
 mod membership;
@@ -40,7 +41,8 @@ mod wire;
 
 pub use event::{Counters, Event, Health};
 pub use identity::{Identity, KeyIdentity, RefusedRecord};
-pub use keys::{DATAGRAM_TYPE, KeyId, KeyRing, MAX_DATAGRAM_LEN};
+pub use key_id::KeyId;
+pub use keys::{DATAGRAM_TYPE, KeyRing, MAX_DATAGRAM_LEN};
 pub use membership::Membership;
 pub use record::{Capabilities, Record, RecordDraft, RecordError};
 pub use refused::Refused;

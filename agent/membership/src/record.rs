@@ -3,7 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use tunmesh_protocol::{ControlUrl, NodeId};
 
-use crate::keys::KeyId;
+use crate::key_id::KeyId;
 use crate::wire::{Malformed, Reader, put_endpoint, put_ip, put_list, put_long, put_net};
 
 /// What one member says of itself; signed by its key, so nobody else can say it.

@@ -12,12 +12,14 @@ mod peers;
 mod place;
 mod route_table;
 mod settings;
+mod vouched;
 
 pub use drop_reason::DropReason;
 pub use node::{
     Action, Contested, Departure, Event, Health, MeetFailure, MemberView, Node, Proof, Refusal, RegisterFailure,
-    Screening, Vouched,
+    Screening,
 };
 pub use path::{Offers, Path, PathAction, Quality, TICK, Way};
 pub use route_table::{Inbound, Outbound, RouteTable};
 pub use settings::{BootstrapGroup, Device, Ipv6Settings, Retries, Settings, Timers};
+pub use vouched::Vouched;

@@ -25,7 +25,6 @@ use self::meetings::Contact;
 pub use self::meetings::MeetFailure;
 pub use self::registrations::RegisterFailure;
 pub use self::views::{Health, MemberView};
-pub use self::vouching::Vouched;
 
 /// One node of a mesh: whom it knows, whom it calls, and the routes that follow.
 ///

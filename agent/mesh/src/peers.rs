@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use tunmesh_protocol::{ControlUrl, Member, NodeId};
 
-use crate::node::Vouched;
 use crate::place::Place;
+use crate::vouched::Vouched;
 
 /// The members known here. No two share an id, an address or the place of their control URL.
 #[derive(Debug, Default)]

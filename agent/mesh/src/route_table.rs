@@ -6,8 +6,8 @@ use tunmesh_packet::{ETHERTYPE_IPV4, IpHeader};
 use tunmesh_protocol::{Ipv4Cidr, Member, NodeId};
 
 use crate::drop_reason::DropReason;
-use crate::node::Vouched;
 use crate::settings::{Ipv6Settings, Settings};
+use crate::vouched::Vouched;
 
 /// The routes of one node at one moment: which packet goes where, and which may come in.
 ///

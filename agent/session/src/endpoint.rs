@@ -12,12 +12,13 @@ use crate::cookie::CookieSecret;
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
 use crate::mac::LabelKey;
 use crate::random::Random;
+use crate::session::{PeerId, Role};
 use crate::suite::Suite;
 use crate::timers::Timers;
 
 use self::load::Load;
 use self::peer::{Due, Peer, Slot};
-pub use self::report::{Counters, Event, PeerStatus, Refusal, Role, Target, Transmit};
+pub use self::report::{Counters, Event, PeerStatus, Refusal, Target, Transmit};
 
 /// One node towards all its peers: makes handshakes, replaces sessions in time, ends them.
 ///
@@ -302,10 +303,6 @@ impl Endpoint {
         self.timers.jitter().mul_f64(f64::from(self.random.index()) / f64::from(u32::MAX))
     }
 }
-
-/// A peer as its owner calls it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PeerId(pub u32);
 
 /// What is agreed with a peer beforehand.
 #[derive(Clone, Debug)]

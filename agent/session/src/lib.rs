@@ -28,11 +28,9 @@ mod timers;
 mod transport_key;
 mod wire;
 
-pub use endpoint::{
-    Counters, Endpoint, Event, Now, PeerError, PeerId, PeerSettings, PeerStatus, Refusal, Role, Target, Transmit,
-};
+pub use endpoint::{Counters, Endpoint, Event, Now, PeerError, PeerSettings, PeerStatus, Refusal, Target, Transmit};
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};
-pub use session::{OpenError, Opened, Opening, Session};
+pub use session::{OpenError, Opened, Opening, PeerId, Role, Session};
 pub use suite::Suite;
 pub use timers::Timers;
 pub use wire::{MessageType, message_type, receiver_index};

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::endpoint::{PeerId, Role};
 use crate::noise::TransportKeys;
 use crate::replay::ReplayWindow;
 use crate::suite::{REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES, Suite};
@@ -183,4 +182,17 @@ impl fmt::Debug for Session {
             .field("remote_index", &self.remote_index)
             .finish_non_exhaustive()
     }
+}
+
+/// A peer as its owner calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(pub u32);
+
+/// Side of a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Sent the first message.
+    Initiator,
+    /// Sent the second message.
+    Responder,
 }

@@ -2,7 +2,7 @@
 
 use super::facts::{Certificate, Facts};
 use super::{Found, Level};
-use crate::owner;
+use crate::settings;
 use crate::settings::ReadConfigError;
 
 /// TM0001.
@@ -75,7 +75,7 @@ pub(super) fn names(facts: &Facts) -> Vec<Found> {
         ));
     }
     if config.clustering.auth.address_certificates {
-        let wanted = owner::addresses(&config.networking);
+        let wanted = settings::addresses(&config.networking);
         for address in wanted.iter().filter(|address| !own.addresses.contains(address)) {
             found.push(Found::new(
                 Level::Error,

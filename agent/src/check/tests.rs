@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::facts::{Certificate, Facts, HostRoute, Probe, Uplink};
 use super::{CHECKS, Level, findings};
 use crate::incidents::RefusalKind;
+use crate::settings;
 use crate::status::{ContestStatus, DatagramStatus, Flow, OffloadStatus, PeerStatus, RefusalStatus, Status};
-use crate::{owner, settings};
 
 #[test]
 fn nothing_is_found_in_a_healthy_mesh() {
@@ -193,7 +193,7 @@ fn healthy() -> Facts {
         not_before: NOW - 86_400,
         not_after: NOW + 365 * 86_400,
         names_host: true,
-        addresses: owner::addresses(&config.networking),
+        addresses: settings::addresses(&config.networking),
     };
     Facts {
         now: NOW,

@@ -11,9 +11,9 @@ use tunmesh_session::{MessageType, OpenError, Opened, message_type, receiver_ind
 
 use super::arena::{Arena, Received};
 use super::link::Inbound;
+use super::notice::Notice;
 use super::socket::Socket;
 use super::transmit::{FLAG_PARTIAL, Transmitter};
-use super::worker::Notice;
 use crate::shared::{Forwarding, Sessions};
 
 /// The half of a packet thread that receives: from the socket to the device.

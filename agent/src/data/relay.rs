@@ -1,8 +1,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use super::notice::Notices;
 use super::transmit::Transmitter;
-use super::worker::Notices;
 use super::{Device, Socket};
 use crate::peers::Peer;
 use crate::shared::Shared;

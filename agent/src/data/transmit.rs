@@ -7,9 +7,9 @@ use tunmesh_mesh::{DropReason, Outbound, Way};
 use tunmesh_packet::{IpHeader, L4Checksum, Offload, Segments, Version, protocol, split, too_big};
 use tunmesh_session::{Session, Suite};
 
+use super::notice::{Notice, Notices};
 use super::outgoing::Outgoing;
 use super::socket::Socket;
-use super::worker::{Notice, Notices};
 use super::{Device, QueuedPacket};
 use crate::peers::Peer;
 use crate::shared::{Forwarding, Shared};

@@ -4,6 +4,8 @@ use axum::response::{IntoResponse, Response};
 use tunmesh_mesh::Refusal;
 use tunmesh_protocol::AuthError;
 
+use crate::client::ExchangeError;
+use crate::logging::chain;
 use crate::requests::Stopped;
 
 /// Why the control API does not do what it was asked.
@@ -16,7 +18,7 @@ pub(crate) enum ApiError {
     #[error("the body is over {limit} bytes or broke off")]
     Body { limit: usize },
     #[error("failed to reach the registrant at its own URL")]
-    Callback(#[source] crate::client::ExchangeError),
+    Callback(#[source] ExchangeError),
     #[error("invalid content type {found:?}")]
     ContentType { found: String },
     #[error("the body cannot be read as {what}")]
@@ -37,7 +39,7 @@ pub(crate) enum ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        tracing::debug!(error = crate::logging::chain(&self), reason = self.reason(), "request refused");
+        tracing::debug!(error = chain(&self), reason = self.reason(), "request refused");
         match self {
             Self::Auth(_) | Self::NoSession => text(StatusCode::UNAUTHORIZED, "Unauthorized"),
             Self::Body { .. } => text(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large"),
@@ -55,6 +57,15 @@ impl IntoResponse for ApiError {
 }
 
 impl ApiError {
+    /// What the other side is told when it cannot be reached at its own URL, or shows another's certificate there.
+    pub(super) fn not_called_back(error: ExchangeError) -> Self {
+        if !error.is_not_certified() {
+            return Self::Callback(error);
+        }
+        tracing::warn!(error = chain(&error), "a registration is refused");
+        Self::NotCertified
+    }
+
     /// What the other side is not told.
     fn reason(&self) -> Option<String> {
         match self {

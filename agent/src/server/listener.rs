@@ -16,7 +16,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::{ServerState, router, streams};
-use crate::stream::ALPN;
+use crate::tls::ALPN;
 
 /// Binds the API port while the process still has the right to, before the runtime exists.
 pub(crate) fn bind(address: IpAddr, port: u16) -> io::Result<std::net::TcpListener> {

@@ -9,7 +9,7 @@ use tunmesh_protocol::{NodeId, Registration, Token};
 use super::ServerState;
 use super::auth::{ClusterSigned, SessionSigned, signed};
 use super::error::ApiError;
-use crate::client::{Exchange, ExchangeError, Features};
+use crate::client::{Exchange, Features};
 use crate::further;
 use crate::shared::Shared;
 
@@ -57,7 +57,10 @@ async fn register(
     let mut features = None;
     if screening.callback {
         let local = &registration.local;
-        let info = exchange.node_info_of(&local.listen_url, local.address.address()).await.map_err(not_called_back)?;
+        let info = exchange
+            .node_info_of(&local.listen_url, local.address.address())
+            .await
+            .map_err(ApiError::not_called_back)?;
         if info.id != registration.local.id {
             return Err(ApiError::Malformed {
                 what: "the registrant's own",
@@ -77,15 +80,6 @@ async fn register(
         .is_some_and(|features: Features| features.further && (shared.endpoints.is_empty() || !features.datagrams));
     let proof = Proof { called_back: screening.callback, vacated, tells_more };
     Ok(shared.owner.accept(registration, proof, features).await??)
-}
-
-/// What the other side is told when it cannot be reached at its own URL, or shows another's certificate there.
-pub(super) fn not_called_back(error: ExchangeError) -> ApiError {
-    if !error.is_not_certified() {
-        return ApiError::Callback(error);
-    }
-    tracing::warn!(error = crate::logging::chain(&error), "a registration is refused");
-    ApiError::NotCertified
 }
 
 /// Proves that the owner of a contested address is gone: its URL answers with another id, or not at all.

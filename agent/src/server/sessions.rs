@@ -10,7 +10,6 @@ use tunmesh_protocol::{NodeId, answer_session};
 use super::ServerState;
 use super::auth::{ClusterSigned, SessionSigned, signed};
 use super::error::ApiError;
-use super::registrations::not_called_back;
 use crate::client::Exchange;
 use crate::peers::{OutboundSession, Peer};
 use crate::shared::Shared;
@@ -47,7 +46,8 @@ async fn check_sender(shared: &Shared, peer: &Peer, proof: Option<&Proof>) -> Re
     if shared.live.load().tls.identity.is_none() || proof.is_some() {
         return check_proof(shared, peer, proof);
     }
-    let info = Exchange::new(shared).node_info_of(&peer.url(), peer.address()).await.map_err(not_called_back)?;
+    let info =
+        Exchange::new(shared).node_info_of(&peer.url(), peer.address()).await.map_err(ApiError::not_called_back)?;
     if info.id == peer.id && info.implementation.is_none() { Ok(()) } else { check_proof(shared, peer, None) }
 }
 

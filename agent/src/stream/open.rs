@@ -15,10 +15,11 @@ use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use tunmesh_protocol::{AuthError, BodyDigest, ControlUrl, NodeId, authorize, verify};
 
-use super::{ALPN, PATH, PROTOCOL};
+use super::{PATH, PROTOCOL};
 use crate::client::{RequestError, connect, prove_member};
 use crate::peers::Peer;
 use crate::shared::{Live, Shared};
+use crate::tls::ALPN;
 use crate::tls::PROOF;
 
 /// An open stream to a peer, and the connection that carries nothing else.

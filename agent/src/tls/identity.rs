@@ -18,7 +18,7 @@ use tunmesh_protocol::config::Ssl;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use super::{TlsError, certificates, private_key};
-use crate::shared::Clock;
+use crate::clock::Clock;
 
 /// Proves who has which address of the mesh (`clustering.auth.address_certificates`): every node has a certificate of its own,
 /// signed directly by an authority of `control_api.ssl.ca_file_path`, with all its addresses as IP subject alternative names.

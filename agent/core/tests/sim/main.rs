@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use checks::is_well;
 use host::{Scale, mesh_address};
-use tunmesh_membership::Membership;
 use traffic::End;
+use tunmesh_membership::Membership;
 use world::World;
 
 #[test]
@@ -266,8 +266,7 @@ fn calm_down(world: &mut World) {
 fn figures(world: &World) -> String {
     let traffic = &world.traffic;
     let gossip = world.agents().filter_map(|(_, agent)| agent.core.membership()).map(Membership::counters);
-    let (refuted, died) =
-        gossip.fold((0, 0), |(refuted, died), one| (refuted + one.refutations, died + one.deaths));
+    let (refuted, died) = gossip.fold((0, 0), |(refuted, died), one| (refuted + one.refutations, died + one.deaths));
     format!(
         "{} of {} packets came, {:?}; {} datagrams, {:?} meetings, registrations and v0 sessions, {} events; {refuted} \
          suspicions refuted, {died} times one was held for dead",

@@ -120,8 +120,7 @@ impl Node {
     /// the gossip vouches for most of them, and nobody is called by all at once.
     pub(super) fn learn(&mut self, members: &[Member], now: Instant) {
         let local = &self.settings.local;
-        let is_ours =
-            |member: &Member| member.id == local.id || member.address.address() == local.address.address();
+        let is_ours = |member: &Member| member.id == local.id || member.address.address() == local.address.address();
         let mut strangers: Vec<&Member> =
             members.iter().filter(|member| !is_ours(member) && !self.peers.contains(&member.id)).collect();
         strangers.sort_by_key(|stranger| stranger.id < local.id);

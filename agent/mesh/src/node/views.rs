@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use tunmesh_protocol::{Member, NodeId};
 
-use super::{Node, Vouched};
+use super::Node;
 use crate::agenda::later;
 use crate::peers::Peer;
 use crate::route_table::RouteTable;
 use crate::settings::Settings;
+use crate::vouched::Vouched;
 
 /// What can be asked.
 impl Node {

@@ -1,4 +1,3 @@
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use tunmesh_protocol::{Member, NodeId};
@@ -6,17 +5,7 @@ use tunmesh_protocol::{Member, NodeId};
 use super::{Departure, Event, MAX_MEMBERS, Node, Refusal};
 use crate::agenda::{Timer, later};
 use crate::peers::Peer;
-
-/// What a member says of itself beyond a registration, in its signed record or beside an answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Vouched {
-    /// Further addresses that are reached through the member: its IPv6 address, and those of its `WireGuard` devices.
-    pub addresses: Vec<IpAddr>,
-    /// Multicast groups it wants packets of.
-    pub groups: Vec<IpAddr>,
-    /// When the member was started, in Unix milliseconds: of two that claim one place, the later start is the real one.
-    pub started_at: u64,
-}
+use crate::vouched::Vouched;
 
 /// Vouching: members whose signed records are alive in the gossip of our own agents.
 ///

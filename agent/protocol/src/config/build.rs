@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::networking::{self, data_plane, ipv6, wireguard_peers};
+use super::networking::{self, NETWORK, NODE, data_plane, ipv6, wireguard_peers};
 use super::reader::full;
 use super::values::Values;
 use super::{
@@ -208,8 +208,6 @@ const GROUPS: &str = "clustering/bootstrap_groups";
 const HANDOVER: &str = "networking/tun_handover";
 const HANDOVER_FD: &str = "networking/tun_handover/fd";
 const HANDOVER_SOCKET: &str = "networking/tun_handover/socket";
-pub(super) const NETWORK: &str = "networking/ipv4/network_cidr";
-pub(super) const NODE: &str = "networking/ipv4/node_address_cidr";
 const REGISTRATIONS: &str = "process/timing/registrations";
 const SECRET: &str = "clustering/auth/secret";
 

@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::build::{NETWORK, NODE};
 use super::reader::full;
 use super::values::Values;
 use super::{DataPlane, Finding, Ipv6, Paths, SuiteChoice, WireGuardPeer};
@@ -179,6 +178,8 @@ fn is_name(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }
 
+pub(super) const NETWORK: &str = "networking/ipv4/network_cidr";
+pub(super) const NODE: &str = "networking/ipv4/node_address_cidr";
 const IPV6_ENABLED: &str = "networking/ipv6/enabled";
 const IPV6_NETWORK: &str = "networking/ipv6/network_cidr";
 const IPV6_NODE: &str = "networking/ipv6/node_address";

@@ -2,8 +2,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::PeerId;
-use crate::session::Session;
+use crate::session::{PeerId, Role, Session};
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -47,15 +46,6 @@ pub enum Event {
         /// Who did not answer.
         peer: PeerId,
     },
-}
-
-/// Side of a handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Sent the first message.
-    Initiator,
-    /// Sent the second message.
-    Responder,
 }
 
 /// A datagram to send.

@@ -7,7 +7,7 @@ use snow::types::{Cipher, Dh, Hash, Random};
 use zeroize::Zeroizing;
 
 use crate::key::{KEY_LEN, PrivateKey};
-use crate::session::Session;
+use crate::transport_key::TAG_LEN;
 use crate::transport_key::{chacha_poly, nonce as nonce_of};
 
 /// What `snow` calculates with: X25519 and ChaCha20-Poly1305 of aws-lc-rs, BLAKE2s, and one ephemeral key drawn beforehand.
@@ -145,14 +145,13 @@ impl Cipher for ChaChaPoly {
             .as_ref()
             .and_then(|key| key.seal_in_place_separate_tag(nonce_of(nonce), Aad::from(authtext), sealed).ok())
             .expect("snow sets the key first, and a message is not too long");
-        rest[..Session::TAG_LEN].copy_from_slice(tag.as_ref());
-        plaintext.len() + Session::TAG_LEN
+        rest[..TAG_LEN].copy_from_slice(tag.as_ref());
+        plaintext.len() + TAG_LEN
     }
 
     fn decrypt(&self, nonce: u64, authtext: &[u8], ciphertext: &[u8], out: &mut [u8]) -> Result<usize, snow::Error> {
-        let (sealed, tag) = ciphertext
-            .split_at_checked(ciphertext.len().saturating_sub(Session::TAG_LEN))
-            .ok_or(snow::Error::Decrypt)?;
+        let (sealed, tag) =
+            ciphertext.split_at_checked(ciphertext.len().saturating_sub(TAG_LEN)).ok_or(snow::Error::Decrypt)?;
         let key = self.0.as_ref().ok_or(snow::Error::Decrypt)?;
         let out = out.get_mut(..sealed.len()).ok_or(snow::Error::Decrypt)?;
         key.open_separate_gather(nonce_of(nonce), Aad::from(authtext), sealed, tag, out)

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tunmesh_packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use tunmesh_protocol::Stamp;
 
-use crate::shared::Clock;
+use crate::clock::Clock;
 
 /// Packets between the packet threads and one peer's lane: at most [`CAPACITY`] of them, and [`CAPACITY_BYTES`] together.
 ///
