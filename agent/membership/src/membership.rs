@@ -62,6 +62,8 @@ pub struct Membership {
     /// When the last round of gossip was, and whether the next one is on the agenda.
     gossiped_at: Option<Instant>,
     gossip_due: bool,
+    /// Who was asked lately to be reachable for: the next on the ring.
+    helpers: Vec<MemberKey>,
     /// When it last compared with a member that just came.
     welcomed_at: Option<Instant>,
     /// Records to be sent to whom, and whether with the record or only with what is wrong with it.
@@ -112,6 +114,7 @@ impl Membership {
             last_stamp: 0,
             gossiped_at: None,
             gossip_due: false,
+            helpers: Vec::new(),
             welcomed_at: None,
             pushes: BTreeSet::new(),
             left: false,
@@ -139,6 +142,7 @@ impl Membership {
                 Timer::Sync => self.sync_due(now),
             }
         }
+        self.meet_helpers(now);
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout) next. Any other call may change it.

@@ -71,6 +71,21 @@ impl Membership {
         }
     }
 
+    /// Calls who is among the next on the ring since a moment ago: others will ask these to reach this node, whose NAT lets
+    /// through only whom it called.
+    pub(super) fn meet_helpers(&mut self, now: Now) {
+        let helpers: Vec<_> = (0..HELPERS).filter_map(|steps| self.table.on_ring(self.key, steps)).collect();
+        if helpers == self.helpers {
+            return;
+        }
+        for helper in &helpers {
+            if !self.helpers.contains(helper) {
+                self.probe(*helper, now);
+            }
+        }
+        self.helpers = helpers;
+    }
+
     /// Asks the helpers of the target to reach it, and tries all its addresses.
     pub(super) fn probe_late(&mut self, nonce: u64, now: Now) {
         let Some(probe) = self.probes.iter_mut().find(|probe| probe.nonce == nonce) else {

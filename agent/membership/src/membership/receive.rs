@@ -69,6 +69,7 @@ impl Membership {
             self.greet(sender, was_live, source, now);
         }
         self.answer(sender, message.kind, source, now);
+        self.meet_helpers(now);
         outcome
     }
 
