@@ -1,11 +1,12 @@
 # The README names what each of these is for. On a fresh machine `make demo` and `make test` are all it takes.
 CARGO ?= cargo
 BIN := target/release/tunmesh
+NAME ?= tunmesh
 
-.PHONY: help demo test bench soak rotation sim fuzz lint setup docs clean
+.PHONY: help demo test bench soak rotation sim fuzz lint setup docs clean cluster cluster-down
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN): FORCE
 	$(CARGO) build --release --locked -p tunmesh-agent
@@ -38,8 +39,15 @@ fuzz: ## Fuzz every parser, FUZZ_SECONDS each (default 60)
 lint: ## rustfmt, clippy, documentation, cargo-deny, forbidden dependencies
 	scripts/lint.sh
 
-docs: ## Write docs/configuration.md anew from its source
+docs: ## Write docs/configuration.md, docs/api.md, docs/examples and crds/yaml anew from their sources
 	UPDATE_DOCS=1 $(CARGO) test -q -p tunmesh-protocol --test config_cases
+	UPDATE_DOCS=1 $(CARGO) test -q -p tunmesh-crds --test generated
+
+cluster: ## A real Kubernetes cluster on this machine, NAME=tunmesh; prints how to use it
+	e2e/cluster/up.py --name $(NAME)
+
+cluster-down: ## Remove that cluster and all that came with it
+	e2e/cluster/down.py --name $(NAME)
 
 setup:
 	scripts/setup.sh

@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # Runs every test of the workspace and a short round of every fuzz target, and closes with the count of the tests. Tests of
-# namespaces and devices need root and say so.
+# namespaces and devices need root, those of the cluster API an API server, and say so.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin:/sbin
+
+# Built from Go modules the first time, a few minutes; then they are in the cache.
+python3 e2e/cluster/tools.py etcd kube-apiserver >/dev/null || exit 1
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tunmesh_mesh::DropReason;
 
-/// A number of packets and their bytes.
+/// A number of packets and their bytes, as they are on the wire of the mesh: a super packet counts as what it is cut into.
 #[derive(Default)]
 pub(crate) struct Traffic {
     packets: AtomicU64,
@@ -42,7 +42,7 @@ pub(crate) struct Counters {
     pub(crate) remote_tx: Traffic,
     /// Packets read from the TUN device.
     pub(crate) tun_rx: Traffic,
-    /// Packets written to the TUN device.
+    /// Packets that the TUN device took.
     pub(crate) tun_tx: Traffic,
 }
 

@@ -17,7 +17,7 @@ mod worker;
 
 pub(crate) use device::Device;
 pub(crate) use link::{Inbound, Link};
-pub(crate) use notice::{Notice, Notices};
+pub(crate) use notice::{Notice, Noticed, Notices};
 pub(crate) use outgoing::segments_per_run;
 pub(crate) use relay::Relay;
 pub(crate) use socket::Socket;

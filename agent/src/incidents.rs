@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tunmesh_membership::Refused;
 use tunmesh_mesh::Refusal;
 use tunmesh_protocol::{AuthReason, Member, NodeId};
+use tunmesh_session::Refusal as HandshakeRefusal;
 
 /// Refusals by kind, and the last claims to addresses that others have. Bounded, whatever the network sends.
 #[derive(Default)]
@@ -33,6 +34,10 @@ pub(crate) enum RefusalKind {
     GossipClock,
     /// A gossip datagram sealed with a secret that is not ours.
     GossipSecret,
+    /// A handshake message that was not heeded, but for those of the next kind.
+    Handshake,
+    /// A handshake message that was answered with a cookie, as there were too many.
+    HandshakeCookie,
     /// A registration or session request to us whose token is not valid at this time of our clock.
     RequestClock,
     /// A registration or session request to us, signed with a secret that is not ours.
@@ -48,6 +53,21 @@ pub(crate) struct Claim {
     pub(crate) holder: NodeId,
     pub(crate) claimant: NodeId,
     pub(crate) last_at: Instant,
+}
+
+impl RefusalKind {
+    /// The name that status documents have, for a metric.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::GossipClock => "gossip_clock",
+            Self::GossipSecret => "gossip_secret",
+            Self::Handshake => "handshake",
+            Self::HandshakeCookie => "handshake_cookie",
+            Self::RequestClock => "request_clock",
+            Self::RequestSecret => "request_secret",
+            Self::WeAreDenied => "we_are_denied",
+        }
+    }
 }
 
 impl Incidents {
@@ -69,6 +89,23 @@ impl Incidents {
             | Refused::Record(_)
             | Refused::Replayed
             | Refused::TooManySenders => return,
+        };
+        self.refused(kind, from.to_string(), now);
+    }
+
+    /// Takes note of a handshake message that was not heeded.
+    pub(crate) fn handshake_refused(&self, reason: HandshakeRefusal, from: std::net::SocketAddr, now: Instant) {
+        let kind = match reason {
+            HandshakeRefusal::CookieRequired => RefusalKind::HandshakeCookie,
+            HandshakeRefusal::Forged
+            | HandshakeRefusal::Malformed
+            | HandshakeRefusal::PeerTooFast
+            | HandshakeRefusal::Replayed
+            | HandshakeRefusal::SourceTooFast
+            | HandshakeRefusal::UnknownIndex
+            | HandshakeRefusal::UnknownPeer
+            | HandshakeRefusal::WrongMac
+            | HandshakeRefusal::WrongSuite => RefusalKind::Handshake,
         };
         self.refused(kind, from.to_string(), now);
     }
@@ -133,14 +170,26 @@ mod tests {
         incidents.gossip_refused(Refused::Replayed, ([192, 0, 2, 1], 3).into(), now);
         incidents.request_refused(AuthReason::Early, now);
         incidents.request_refused(AuthReason::Body, now);
+        for (reason, port) in [
+            (HandshakeRefusal::WrongMac, 4),
+            (HandshakeRefusal::CookieRequired, 5),
+            (HandshakeRefusal::SourceTooFast, 6),
+        ] {
+            incidents.handshake_refused(reason, ([192, 0, 2, 1], port).into(), now);
+        }
 
         let found: Vec<_> =
             incidents.refusals().into_iter().map(|(kind, tally)| (kind, tally.count, tally.subject)).collect();
         let expected = [
             (RefusalKind::GossipSecret, 2, "192.0.2.1:2".to_owned()),
+            (RefusalKind::Handshake, 2, "192.0.2.1:6".to_owned()),
+            (RefusalKind::HandshakeCookie, 1, "192.0.2.1:5".to_owned()),
             (RefusalKind::RequestClock, 1, "a request to our control API".to_owned()),
         ];
         assert_eq!(found, expected);
+        for (kind, ..) in expected {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
+use tunmesh_protocol::config::METRIC_LABELS;
 
 use crate::counters;
 use crate::peers::Peer;
@@ -32,13 +33,20 @@ pub(crate) async fn scrape(shared: &Shared) -> Result<Vec<u8>, Stopped> {
     );
     let version = vec![label("version", env!("CARGO_PKG_VERSION"))];
     page.family("tunmesh_build_info", "Version of the agent", gauge, [(version, 1.0)]);
+    let refusals = shared.incidents.refusals();
+    page.family(
+        "tunmesh_refusals_total",
+        "Requests, gossip and handshakes that nodes refused each other",
+        MetricType::COUNTER,
+        refusals.iter().map(|(kind, tally)| (vec![label("reason", kind.as_str())], tally.count as f64)),
+    );
     let per_peer =
         |value: fn(&Peer) -> f64| peers.iter().map(move |peer| (vec![label("peer", peer.id.as_str())], value(peer)));
     page.family(
         "tunmesh_peer_queue_packets",
-        "Packets waiting for a peer",
+        "Packets waiting for a peer, in the queue of its lane or its stream",
         gauge,
-        per_peer(|peer| peer.queue.len() as f64),
+        per_peer(|peer| peer.queued_packets() as f64),
     );
     page.family(
         "tunmesh_peer_requests_total",
@@ -169,6 +177,10 @@ impl Page {
     }
 
     fn metric(&self, labels: Vec<LabelPair>) -> Metric {
+        debug_assert!(
+            labels.iter().all(|label| METRIC_LABELS.contains(&label.name())),
+            "a base label may have that name"
+        );
         let mut metric = Metric::default();
         metric.set_label(self.base.iter().cloned().chain(labels).collect());
         metric

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tunmesh_core::{Change, Core, Now};
 use tunmesh_mesh::{Refusal, Settings};
@@ -25,7 +25,7 @@ use self::groups::Groups;
 pub(crate) use self::record::draft;
 use self::tasks::Outcome;
 use crate::client::Features;
-use crate::data::{Device, Inbound, Notice, Socket};
+use crate::data::{Device, Inbound, Noticed, Socket};
 use crate::peers::Peer;
 use crate::requests::{Request, Requests};
 use crate::settings;
@@ -38,7 +38,7 @@ pub(crate) async fn run(
     socket: Option<Arc<Socket>>,
     device: Arc<Device>,
     mut requests: Requests,
-    mut notices: mpsc::Receiver<Notice>,
+    mut notices: Noticed,
     reload: Arc<Notify>,
 ) {
     let now = Instant::now();
@@ -120,7 +120,7 @@ impl Owner {
                 self.note_registration(&registration, outcome.as_ref().err(), now);
                 let _gone = reply.send(outcome.map(|()| self.core.node().answer(now.unix)));
             }
-            Request::Note { id, reachable } => self.core.handle_reach(&id, reachable, now.instant),
+            Request::Fault { id } => self.core.handle_fault(&id, now.instant),
             Request::Leave { reply } => {
                 self.core.leave(now);
                 self.carry_out();

@@ -106,6 +106,11 @@ impl Peer {
         }
     }
 
+    /// Packets that wait for the peer's lane or stream.
+    pub(crate) fn queued_packets(&self) -> usize {
+        self.queue.len() + self.stream.len()
+    }
+
     /// The session requests of the peer must be signed with.
     pub(crate) fn inbound_session(&self) -> Option<Arc<InboundSession>> {
         self.inbound.load().as_ref().map(|sessions| Arc::clone(&sessions.current))

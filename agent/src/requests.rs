@@ -69,9 +69,9 @@ impl OwnerHandle {
         self.0.send(Request::StreamFailed { id }).await.map_err(|_| Stopped)
     }
 
-    /// Takes note how a packet request ended. Dropped when the queue is full: the next one says the same.
-    pub(crate) fn note(&self, id: &NodeId, reachable: bool) {
-        let _full = self.0.try_send(Request::Note { id: id.clone(), reachable });
+    /// Takes note that a packet request failed. Dropped when the queue is full: the next one says the same.
+    pub(crate) fn fault(&self, id: &NodeId) {
+        let _full = self.0.try_send(Request::Fault { id: id.clone() });
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Stopped> {
@@ -97,9 +97,8 @@ pub(crate) enum Request {
     Leave {
         reply: oneshot::Sender<()>,
     },
-    Note {
+    Fault {
         id: NodeId,
-        reachable: bool,
     },
     Reconfigure {
         settings: Box<Settings>,

@@ -3,6 +3,7 @@
 //! The order is the point. Everything that needs a right (the device, the port) is opened first, on one thread; then all
 //! rights are dropped for good; only then the runtime starts and the first byte from the network is read.
 
+mod confinement;
 mod reload;
 
 use std::collections::BTreeMap;
@@ -26,9 +27,10 @@ use tunmesh_mesh::Node;
 use tunmesh_protocol::config::{Config, TunSource};
 use tunmesh_protocol::{NodeId, SessionKey};
 use tunmesh_session::{Endpoint, PrivateKey};
+use tunmesh_sys::descriptors;
 use tunmesh_sys::memory;
 use tunmesh_sys::nft::OwnedTable;
-use tunmesh_sys::privileges::{Confinement, confine};
+use tunmesh_sys::privileges::confine;
 use tunmesh_sys::tun::{self, Features, Tun, TunSettings};
 use tunmesh_sys::udp;
 
@@ -47,15 +49,22 @@ use crate::{keys, logging, settings, status};
 pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
     memory::keep_freed();
     let parsed = settings::read(path)?;
-    let config = parsed.config;
+    let mut config = parsed.config;
     logging::start(config.logging.level, config.logging.format);
     for warning in &parsed.warnings {
         tracing::warn!(%warning, "configuration");
     }
+    if let Err(error) = descriptors::raise_limit() {
+        tracing::warn!(%error, "the limit of open files stays as it was");
+    }
+    let tun = open_device(&config, packet_threads(config.networking.data_plane.workers))?;
+    if tun.ipv6_skipped() {
+        // What this node cannot receive it must not tell others to send.
+        config.networking.ipv6 = None;
+        tracing::warn!("no IPv6 in the mesh: this host has it off, or networking.mtu is below 1280");
+    }
     let live = Live::new(config.clone())?;
     let plane = &config.networking.data_plane;
-    let threads = packet_threads(plane.workers);
-    let tun = open_device(&config, threads)?;
     let _table = config
         .networking
         .clamp_mss
@@ -69,7 +78,7 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
     let sockets = if plane.paths.udp { open_sockets(&config, &listener, tun.queues().len())? } else { Vec::new() };
     let status = status::bind(tun.name()).context("failed to bind the status socket")?;
 
-    let confined = confine(&confinement(path, &config)).context("failed to drop privileges")?;
+    let confined = confine(&confinement::of(path, &config)).context("failed to drop privileges")?;
     tracing::info!(%confined, uid = config.process.uid, "privileges dropped");
 
     let id = match &live.tls.identity {
@@ -294,19 +303,6 @@ fn open_device(config: &Config, queues: usize) -> anyhow::Result<Tun> {
         TunSource::Socket(name) => tun::receive(name, HAND_OVER_LIMIT)
             .with_context(|| format!("no TUN device from {name} (networking.tun_handover.socket)")),
     }
-}
-
-/// The agent may read again what it needs for a reload and for name resolution, and nothing else.
-fn confinement(path: &Path, config: &Config) -> Confinement {
-    let ssl = &config.control_api.ssl;
-    let files = [Some(path), Some(&*ssl.cert_file_path), Some(&*ssl.key_file_path), ssl.ca_file_path.as_deref()];
-    // Folders, as files are replaced by renaming, and Kubernetes swaps a link beside them.
-    let folder = |parent: &Path| if parent.as_os_str().is_empty() { ".".into() } else { parent.to_owned() };
-    let mut readable: Vec<_> = files.into_iter().flatten().filter_map(Path::parent).map(folder).collect();
-    readable.push("/etc".into());
-    readable.sort();
-    readable.dedup();
-    Confinement { uid: config.process.uid, gid: config.process.gid.unwrap_or(config.process.uid), readable }
 }
 
 /// Starts making this process's RSA key; sessions wait for it, nothing else does.

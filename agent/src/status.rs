@@ -32,7 +32,8 @@ pub(crate) fn bind(device: &str) -> io::Result<Listener> {
     Ok(listener)
 }
 
-/// Answers every connection, one after the other. `sockets` are those of the data plane, if there are any.
+/// Answers every connection, one after the other; returns only if it cannot begin. `sockets` are those of the data plane, if
+/// there are any.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     device: Arc<Device>,
@@ -46,7 +47,12 @@ pub(crate) async fn serve(
     loop {
         let mut stream = match listener.accept().await {
             Ok((stream, _)) => stream,
-            Err(error) => return error,
+            Err(error) => {
+                // Mostly no descriptors left, which is no reason to stop.
+                tracing::warn!(%error, "failed to accept a connection to the status socket");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
         };
         let Ok(status) = Status::of(&shared, &device, sockets.first().map(Arc::as_ref)).await else {
             continue;
@@ -78,6 +84,9 @@ impl Status {
 
 /// Wait for the node's answer.
 const READ_LIMIT: Duration = Duration::from_secs(5);
+
+/// Pause after a failed accept, so that a lack of descriptors does not become a busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Enough for a local reader; a slow one must not keep others waiting.
 const WRITE_LIMIT: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-"""Medians, markdown tables and the comparison with the design's targets."""
+"""Medians, markdown tables and the comparison with the targets."""
 
 import statistics
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-//! Messages between the two ends of a sealed session that are no IP packets; only in our own suite.
+//! Messages between the two ends of a sealed session that are no IP packets; only between our own agents.
 
 /// A message in place of an IP packet: its first byte is neither 0x4… nor 0x6….
 ///

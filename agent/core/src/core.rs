@@ -170,8 +170,8 @@ impl Core {
     pub fn reconfigure(&mut self, change: Change, now: Now) {
         let Change { node, core, addresses, identity } = change;
         self.node.reconfigure(node, now.instant);
-        self.settings = core;
-        self.reintroduce(addresses, identity, now);
+        let before = std::mem::replace(&mut self.settings, core);
+        self.reintroduce(addresses, identity, before.secrets, now);
         let records: Vec<_> = self
             .peerings
             .values()

@@ -10,7 +10,7 @@ use crate::record::Record;
 pub enum Event {
     /// A member says something else than before.
     Changed(Arc<Record>),
-    /// Two members, one of which may be this node, claim the same address or network. Both stay members.
+    /// Two members, one of which may be this node, claim the same address. Both stay members.
     Contested {
         /// What both claim.
         address: IpNet,
@@ -56,8 +56,6 @@ pub struct Counters {
     pub records_refused: u64,
     /// Records taken over: new ones, and newer ones of known members.
     pub records_accepted: u64,
-    /// Signatures verified, good or bad.
-    pub signatures_verified: u64,
     /// Probes begun.
     pub probes: u64,
     /// Probes that neither the member nor anybody else answered for.

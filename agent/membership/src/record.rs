@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use tunmesh_protocol::{ControlUrl, NodeId};
 
 use crate::key_id::KeyId;
-use crate::wire::{Malformed, Reader, put_endpoint, put_ip, put_list, put_long, put_net};
+use crate::wire::{Malformed, Reader, put_endpoint, put_host, put_ip, put_list, put_long};
 
 /// What one member says of itself; signed by its key, so nobody else can say it.
 ///
@@ -22,7 +22,7 @@ use crate::wire::{Malformed, Reader, put_endpoint, put_ip, put_list, put_long, p
 /// | 2 + n | `url`, length first |
 /// | 2 + n | `version`, length first |
 /// | 1 + n | `endpoints`, count first; each 4 or 6, address, port |
-/// | 1 + n | `addresses`, count first; each 4 or 6, prefix length, the bytes the prefix touches |
+/// | 1 + n | `addresses`, count first; each 4 and 32 or 6 and 128, address |
 /// | 1 + n | `groups`, count first; each 4 or 6, address |
 /// | 1 + n | `secrets`, count first; 4 bytes each |
 /// | 2 + n | room for fields of later versions, length first; skipped, but signed |
@@ -43,13 +43,13 @@ pub struct Record {
     pub endpoints: Vec<SocketAddr>,
     /// Its WireGuard key.
     pub public_key: [u8; 32],
-    /// Its own addresses as /32 and /128, and networks routed to it; host bits are 0; at most 64.
+    /// Its addresses as /32 and /128, at most 64.
     pub addresses: Vec<IpNet>,
     /// Multicast groups it wants, at most 64.
     pub groups: Vec<IpAddr>,
     /// What it can do.
     pub capabilities: Capabilities,
-    /// The version of its program, at most 32 bytes.
+    /// The version of its program, at most 32 bytes of printable ASCII, as it is shown on terminals.
     pub version: String,
     /// Cluster secrets it knows, the one it seals with first, at most 8.
     pub secrets: Vec<KeyId>,
@@ -73,7 +73,7 @@ impl Record {
         put_long(&mut out, self.url.as_str().as_bytes());
         put_long(&mut out, self.version.as_bytes());
         put_list(&mut out, &self.endpoints, |out, endpoint| put_endpoint(out, *endpoint));
-        put_list(&mut out, &self.addresses, |out, net| put_net(out, *net));
+        put_list(&mut out, &self.addresses, |out, host| put_host(out, *host));
         put_list(&mut out, &self.groups, |out, ip| put_ip(out, *ip));
         put_list(&mut out, &self.secrets, |out, key| out.extend(key.0));
         put_long(&mut out, &[]);
@@ -84,7 +84,8 @@ impl Record {
     ///
     /// # Errors
     ///
-    /// [`Malformed`] if they are not exactly that, or a list or text is longer than a record may hold.
+    /// [`Malformed`] if they are not exactly that, an address is a network, a list or text is longer than a record may hold,
+    /// or the version is no printable ASCII.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
         let (incarnation, left) = head(&mut reader)?;
@@ -98,12 +99,13 @@ impl Record {
             url: reader.text()?.parse().map_err(|_| Malformed)?,
             version: reader.text()?.to_owned(),
             endpoints: reader.list(MAX_ENDPOINTS, Reader::endpoint)?,
-            addresses: reader.list(MAX_ADDRESSES, Reader::net)?,
+            addresses: reader.list(MAX_ADDRESSES, Reader::host)?,
             groups: reader.list(MAX_GROUPS, Reader::ip)?,
             secrets: reader.list(MAX_SECRETS, |reader| reader.array().map(KeyId))?,
         };
         reader.long()?;
-        if !reader.is_empty() || record.version.len() > MAX_VERSION_LEN {
+        let version = record.version.as_bytes();
+        if !reader.is_empty() || version.len() > MAX_VERSION_LEN || !version.iter().all(|c| matches!(c, b' '..=b'~')) {
             return Err(Malformed);
         }
         Ok(record)
@@ -137,7 +139,7 @@ pub struct RecordDraft {
     pub endpoints: Vec<SocketAddr>,
     /// As in [`Record`].
     pub public_key: [u8; 32],
-    /// As in [`Record`], host bits allowed and dropped.
+    /// As in [`Record`].
     pub addresses: Vec<IpNet>,
     /// As in [`Record`].
     pub groups: Vec<IpAddr>,
@@ -152,7 +154,8 @@ impl RecordDraft {
     ///
     /// # Errors
     ///
-    /// The first field that is longer than a record may hold.
+    /// The first field that is longer than a record may hold; else the first address that is a network, or endpoint without
+    /// a port.
     pub(crate) fn record(&self, incarnation: u64, started: u64, secrets: Vec<KeyId>) -> Result<Record, RecordError> {
         let bounds = [
             ("endpoints", self.endpoints.len(), MAX_ENDPOINTS),
@@ -163,6 +166,9 @@ impl RecordDraft {
         ];
         if let Some((field, found, most)) = bounds.into_iter().find(|(_, found, most)| found > most) {
             return Err(RecordError::FieldTooLong { field, found, most });
+        }
+        if let Some(network) = self.addresses.iter().find(|address| address.prefix_len() != address.max_prefix_len()) {
+            return Err(RecordError::AddressIsNetwork { network: *network });
         }
         if let Some(endpoint) = self.endpoints.iter().find(|endpoint| endpoint.port() == 0) {
             return Err(RecordError::EndpointWithoutPort { endpoint: *endpoint });
@@ -176,7 +182,7 @@ impl RecordDraft {
             // A flow label or scope means nothing to another machine.
             endpoints: self.endpoints.iter().map(|endpoint| SocketAddr::new(endpoint.ip(), endpoint.port())).collect(),
             public_key: self.public_key,
-            addresses: self.addresses.iter().map(IpNet::trunc).collect(),
+            addresses: self.addresses.clone(),
             groups: self.groups.clone(),
             capabilities: self.capabilities,
             version: self.version.clone(),
@@ -205,6 +211,12 @@ impl Capabilities {
 /// Why a draft is no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
+    /// Nothing is routed to a member but its own addresses.
+    #[error("{network} is a network, a record holds single addresses")]
+    AddressIsNetwork {
+        /// The first such address.
+        network: IpNet,
+    },
     /// Nothing can be sent to port 0.
     #[error("endpoint {endpoint} has no port")]
     EndpointWithoutPort {

@@ -36,24 +36,6 @@ pub enum Refused {
     UnknownKey,
 }
 
-impl Refused {
-    /// Name in snake case, for a metric.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ClockSkew => "clock_skew",
-            Self::Itself => "itself",
-            Self::Left => "left",
-            Self::Malformed => "malformed",
-            Self::NotGossip => "not_gossip",
-            Self::Record(_) => "record",
-            Self::Replayed => "replayed",
-            Self::TooManySenders => "too_many_senders",
-            Self::Unauthentic => "unauthentic",
-            Self::UnknownKey => "unknown_key",
-        }
-    }
-}
-
 impl From<Malformed> for Refused {
     fn from(Malformed: Malformed) -> Self {
         Self::Malformed

@@ -92,25 +92,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// 4 or 6, the prefix length, then as many bytes as the prefix touches; bits behind the prefix are 0.
-    pub(crate) fn net(&mut self) -> Result<IpNet, Malformed> {
-        let family = self.u8()?;
-        let prefix = self.u8()?;
-        let touched = self.bytes(usize::from(prefix).div_ceil(8))?;
-        let ip: IpAddr = match family {
-            4 => Ipv4Addr::from(padded::<4>(touched)?).into(),
-            6 => Ipv6Addr::from(padded::<16>(touched)?).into(),
+    /// 4 and 32 or 6 and 128, the length of a prefix that is one address; then the address.
+    pub(crate) fn host(&mut self) -> Result<IpNet, Malformed> {
+        let ip: IpAddr = match self.array()? {
+            [4, 32] => Ipv4Addr::from(self.array::<4>()?).into(),
+            [6, 128] => Ipv6Addr::from(self.array::<16>()?).into(),
             _ => return Err(Malformed),
         };
-        let net = IpNet::new(ip, prefix).map_err(|_| Malformed)?;
-        if net.trunc() == net { Ok(net) } else { Err(Malformed) }
+        Ok(ip.into())
     }
-}
-
-fn padded<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Malformed> {
-    let mut array = [0; N];
-    array.get_mut(..bytes.len()).ok_or(Malformed)?.copy_from_slice(bytes);
-    Ok(array)
 }
 
 pub(crate) fn put_long(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -145,16 +135,16 @@ pub(crate) fn put_endpoint(out: &mut Vec<u8>, endpoint: SocketAddr) {
     out.extend(endpoint.port().to_be_bytes());
 }
 
-pub(crate) fn put_net(out: &mut Vec<u8>, net: IpNet) {
-    let touched = usize::from(net.prefix_len()).div_ceil(8);
-    match net.trunc() {
-        IpNet::V4(net) => {
-            out.extend([4, net.prefix_len()]);
-            out.extend(&net.addr().octets()[..touched]);
+pub(crate) fn put_host(out: &mut Vec<u8>, host: IpNet) {
+    debug_assert_eq!(host.prefix_len(), host.max_prefix_len(), "callers refuse networks");
+    match host {
+        IpNet::V4(host) => {
+            out.extend([4, 32]);
+            out.extend(host.addr().octets());
         }
-        IpNet::V6(net) => {
-            out.extend([6, net.prefix_len()]);
-            out.extend(&net.addr().octets()[..touched]);
+        IpNet::V6(host) => {
+            out.extend([6, 128]);
+            out.extend(host.addr().octets());
         }
     }
 }

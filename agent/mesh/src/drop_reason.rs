@@ -14,7 +14,7 @@ pub enum DropReason {
     Expired,
     /// Ours: a datagram that the peer of its session did not seal.
     Forged,
-    /// Ours: not an IP packet of the family it was said to be.
+    /// Ours: not an IP packet of the family it was said to be, or a datagram longer than any of gossip and handshakes.
     Malformed,
     /// It came to a node it is not for.
     Misrouted,
@@ -22,7 +22,7 @@ pub enum DropReason {
     NoReturnRoute,
     /// Its destination belongs to no node.
     NoRoute,
-    /// Ours: a datagram of a session that has ended or never was.
+    /// Ours: a datagram of a session that has ended or never was; a packet that waited for one which ended meanwhile.
     NoSession,
     /// Its destination is outside the network of the mesh.
     OutsideConfiguredNetwork,

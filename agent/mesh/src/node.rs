@@ -134,17 +134,9 @@ impl Node {
         self.events.pop_front().or_else(|| std::mem::take(&mut self.routes_changed).then_some(Event::RoutesChanged))
     }
 
-    /// Takes note that a packet reached the member `id`.
-    pub fn handle_reachable(&mut self, id: &NodeId) {
-        if let Some(peer) = self.peers.by_id_mut(id) {
-            peer.faults = 0;
-        }
-    }
-
     /// Takes note that sending packets to the member `id` failed; it is registered to sooner than planned.
     pub fn handle_fault(&mut self, id: &NodeId, now: Instant) {
-        if let Some(peer) = self.peers.by_id_mut(id) {
-            peer.faults = peer.faults.saturating_add(1);
+        if self.peers.contains(id) {
             self.hurry(id, now);
         }
     }

@@ -61,7 +61,8 @@ pub enum PathAction {
         /// Length of the message; 0 for as short as there is.
         len: usize,
     },
-    /// Packets go that way from now on, those that waited first.
+    /// Packets go that way from now on, those that waited first. With [`Way::Unknown`] those are dropped, and the next one
+    /// is to be told to [`Path::handle_wanted`].
     Take(Way),
     /// What fits a datagram from now on.
     Fit {
@@ -74,9 +75,8 @@ pub enum PathAction {
 
 /// The path to one peer, told the time.
 ///
-/// Datagrams count as working while a ping is answered or anything else comes in; while packets flow, a ping is sent every
-/// 400 ms. After three unanswered ones in silence packets take the next best way, and come back with the
-/// first answer. Nothing is sent for a peer without traffic.
+/// While packets flow, a ping is sent every 400 ms. After three unanswered ones in silence, or eight whatever else comes in,
+/// packets take the next best way, and come back with the first answer. Nothing is sent for a peer without traffic.
 #[derive(Debug)]
 pub struct Path {
     offers: Offers,
@@ -88,7 +88,7 @@ pub struct Path {
     active_at: Option<Instant>,
     /// When to ask for a session again while packets go another way.
     next_connect: Instant,
-    /// When to go another way unless there is a session.
+    /// When packets that wait take what way there is; none while nothing waits.
     give_up_at: Option<Instant>,
     ping: Option<(u64, Instant)>,
     next_number: u64,
@@ -106,7 +106,7 @@ pub struct Path {
 pub struct Quality {
     /// Smoothed round trip (RFC 6298, section 2).
     pub round_trip: Option<Duration>,
-    /// Pings sent and answered, without those that looked for the packet size.
+    /// Pings sent, without those that looked for the packet size.
     pub pings: u64,
     /// Answers.
     pub pongs: u64,
@@ -195,7 +195,6 @@ impl Path {
         let first = !std::mem::replace(&mut self.has_session, true);
         self.heard_at = Some(now);
         self.lost = 0;
-        self.give_up_at = None;
         if !self.offers.udp {
             return;
         }
@@ -227,7 +226,6 @@ impl Path {
         if self.way == Way::Unknown {
             self.fall_back();
         }
-        self.give_up_at = None;
     }
 
     /// A ping of length `len` came back; returns its round trip, unless it only looked for the packet size.
@@ -268,17 +266,16 @@ impl Path {
         if before != self.counts {
             self.active_at = Some(now);
         }
-        if self.give_up_at.is_some_and(|at| at <= now) {
-            self.give_up_at = None;
-            if self.way == Way::Unknown {
-                self.fall_back();
-            }
+        let has_way = self.offers.stream || self.offers.v0 || self.has_session;
+        if has_way && self.give_up_at.is_some_and(|at| at <= now) {
+            self.fall_back();
         }
         if before.1 != received && self.way == Way::Udp {
             self.heard_at = Some(now);
         }
         let is_active = self.is_active(now);
-        if self.offers.udp && !self.has_session && is_active && self.next_connect <= now {
+        let is_wanted = is_active || self.give_up_at.is_some();
+        if self.offers.udp && !self.has_session && is_wanted && self.next_connect <= now {
             self.next_connect = now + CONNECT_INTERVAL;
             self.actions.push_back(PathAction::Connect);
         }
@@ -341,15 +338,19 @@ impl Path {
 
     fn take(&mut self, way: Way) {
         self.way = way;
+        self.give_up_at = None;
         self.actions.push_back(PathAction::Take(way));
     }
 
-    /// Goes the best way that is no datagrams; stays where it is if there is none.
+    /// Goes the best way that is no datagrams. If there is none, packets that wait go in datagrams or, without a session, are
+    /// dropped.
     fn fall_back(&mut self) {
         if self.offers.stream {
             self.take(Way::Stream);
         } else if self.offers.v0 {
             self.take(Way::V0);
+        } else if self.way == Way::Unknown {
+            self.take(if self.offers.udp && self.has_session { Way::Udp } else { Way::Unknown });
         }
     }
 }
@@ -369,7 +370,7 @@ const LOST_PINGS_ONE_WAY: u32 = 8;
 /// Wait for an answer; longer than any round trip on Earth.
 const PING_TIMEOUT: Duration = Duration::from_millis(400);
 
-/// Silence without which no number of lost pings counts.
+/// Silence with which [`LOST_PINGS`] count.
 const SILENCE: Duration = Duration::from_millis(1200);
 
 /// Wait for a first session before packets go another way.

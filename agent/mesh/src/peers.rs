@@ -23,8 +23,6 @@ pub(crate) struct Peer {
     pub(crate) stamp: i64,
     /// When it last proved to be alive, by our clock.
     pub(crate) heard_at: Instant,
-    /// Failures to send it packets since the last success.
-    pub(crate) faults: u32,
     pub(crate) registration: Registering,
     pub(crate) session: Session,
     /// What its signed record says, while the gossip vouches for it.
@@ -60,7 +58,6 @@ impl Peer {
             member,
             stamp,
             heard_at: now,
-            faults: 0,
             registration: Registering::default(),
             session: Session::default(),
             vouched: None,

@@ -57,6 +57,17 @@ pub enum Inbound<'a> {
     Forward(&'a NodeId),
 }
 
+/// Whom of several an address leads to that is reached through each: the first of these, then the smaller id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// A device of this node.
+    Own,
+    /// A member that the gossip vouches for, by when it started.
+    Vouched { since: u64 },
+    /// A member that only says so.
+    Told,
+}
+
 impl RouteTable {
     /// The routes to `members` of a node with `settings` whose applications have joined the groups `joined`.
     pub(crate) fn new<'a>(
@@ -88,18 +99,22 @@ impl RouteTable {
             }
             table.owners.push((address.into(), member.id.clone()));
             table.near.insert(member.id.clone(), settings.local.address.contains(address));
-            further.extend(vouched.addresses.iter().map(|address| (*address, member.id.clone())));
+            let rank = if vouched.started_at == 0 { Rank::Told } else { Rank::Vouched { since: vouched.started_at } };
+            further.extend(vouched.addresses.iter().map(|address| (*address, rank, member.id.clone())));
             for group in &vouched.groups {
                 table.groups.entry(*group).or_default().push(member.id.clone());
             }
         }
         further.extend(
-            settings.devices.iter().flat_map(|device| device.addresses.iter().map(|one| (*one, device.id.clone()))),
+            settings
+                .devices
+                .iter()
+                .flat_map(|device| device.addresses.iter().map(|one| (*one, Rank::Own, device.id.clone()))),
         );
         table.owners.sort_unstable();
         further.sort_unstable();
-        // A member's own address goes before what others say is reached through them; of those, the first by id.
-        for (address, id) in further {
+        // A member's own address goes before what others say is reached through them.
+        for (address, _, id) in further {
             if let Err(at) = table.owners.binary_search_by_key(&address, |(address, _)| *address)
                 && table.can_route(address)
             {
@@ -199,11 +214,6 @@ impl RouteTable {
     /// Age at which a packet to the member `to` is no longer worth sending.
     pub fn packet_expiration(&self, to: &NodeId) -> Duration {
         if self.near.get(to).is_some_and(|near| *near) { self.near_expiration } else { self.far_expiration }
-    }
-
-    /// Whether packets go to and come from the member `id`.
-    pub fn contains(&self, id: &NodeId) -> bool {
-        self.near.contains_key(id)
     }
 
     /// The member or device that has `address`.

@@ -167,6 +167,14 @@ pub struct Frame<'a> {
     pub pieces: &'a [Range<usize>],
 }
 
+impl Frame<'_> {
+    /// Bytes of the packets that the frame was made of, one per piece, each with its headers.
+    pub fn total_len(&self) -> usize {
+        let header_len = self.head.len() - Offload::LEN;
+        self.pieces.iter().map(|piece| header_len + piece.len()).sum()
+    }
+}
+
 /// The memory of one frame. While its flow is open, the head holds the headers of the first packet, and the pieces are payload.
 #[derive(Debug)]
 struct FrameBuffer {

@@ -1,10 +1,9 @@
-//! IP packets as bytes: headers, checksums, flow hashes, and the super packets of a TUN device with segmentation offload.
+//! IP packets as bytes: headers, checksums, and the super packets of a TUN device with segmentation offload.
 //! No I/O; nothing is allocated per packet.
 #![forbid(unsafe_code)]
 
 mod checksum;
 mod coalesce;
-mod flow;
 mod groups;
 mod header;
 mod icmp;
@@ -14,7 +13,6 @@ mod split;
 
 pub use checksum::{Checksum, checksum, is_checksum_valid};
 pub use coalesce::{Coalescer, Frame, Verdict};
-pub use flow::flow_hash;
 pub use groups::{GroupReport, group_queries, group_reports};
 pub use header::{IpHeader, ParseError, Version, parse};
 pub use icmp::too_big;
@@ -44,8 +42,4 @@ pub mod protocol {
     pub const IPV6_FRAGMENT: u8 = 44;
     /// ICMP for IPv6 (RFC 4443).
     pub const ICMPV6: u8 = 58;
-    /// SCTP (RFC 9260).
-    pub const SCTP: u8 = 132;
-    /// UDP-Lite (RFC 3828).
-    pub const UDP_LITE: u8 = 136;
 }

@@ -61,6 +61,15 @@ impl Segments<'_> {
         }
     }
 
+    /// Bytes of all segments, headers included.
+    #[inline]
+    pub fn total_len(&self) -> usize {
+        match &self.plan {
+            Plan::Cut(cut) => self.packet.len() + (cut.count - 1) * cut.layout.header_len,
+            Plan::Whole(_) => self.packet.len(),
+        }
+    }
+
     /// Whether [`L4Checksum::Partial`] leaves the checksum of the segments unfinished.
     ///
     /// False for a packet whose checksum is complete already, and for one whose checksum is not that of a TCP or UDP header

@@ -26,6 +26,7 @@ use std::path::Path;
 
 pub use example::example;
 pub use finding::{Finding, Problems};
+pub use reader::METRIC_LABELS;
 pub use reference::reference;
 pub use types::{
     Auth, AuthTiming, BootstrapGroup, Clustering, Config, ControlApi, DataPlane, Ipv4, Ipv6, LogFormat, LogLevel,

@@ -27,12 +27,12 @@ pub struct NodeInfo {
 /// What software a node runs and what it can do beyond the original.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Implementation {
-    /// Version of the software, for people.
+    /// Version of the software, for people; read from another node, at most 32 printable ASCII characters.
     pub version: String,
     /// Names of what it can do; unknown ones are kept and mean nothing.
     #[serde(default)]
     pub features: Vec<String>,
-    /// Where it takes datagrams over UDP; none if it does not.
+    /// Where it takes datagrams over UDP; none if it does not. Read from another node, the first 8.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<SocketAddr>,
 }
@@ -46,9 +46,18 @@ impl Implementation {
 
 impl NodeInfo {
     /// Reads a response body; unknown fields and an unknown shape of our own field are ignored.
+    ///
+    /// Of its values only as much is taken as the fields of [`Implementation`] say: anybody may have written them, and they
+    /// are kept, shown on terminals and called.
     pub fn parse(body: &[u8]) -> Result<Self, NodeInfoError> {
         let wire: Wire = serde_json::from_slice(body).map_err(|source| NodeInfoError { source })?;
-        let implementation = wire.tunmesh.and_then(|value| serde_json::from_value(value).ok());
+        let mut implementation: Option<Implementation> =
+            wire.tunmesh.and_then(|value| serde_json::from_value(value).ok());
+        if let Some(told) = &mut implementation {
+            told.version.retain(|c| matches!(c, ' '..='~'));
+            told.version.truncate(MAX_VERSION_LEN);
+            told.endpoints.truncate(MAX_ENDPOINTS);
+        }
         Ok(Self { id: wire.id, listen_url: wire.listen_url, implementation })
     }
 
@@ -72,6 +81,12 @@ struct Wire {
     #[serde(default)]
     tunmesh: Option<Value>,
 }
+
+/// Bytes of a version, as many as a record of the gossip holds.
+const MAX_VERSION_LEN: usize = 32;
+
+/// Endpoints, as many as a record of the gossip holds.
+const MAX_ENDPOINTS: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -103,6 +118,22 @@ mod tests {
             let body = format!(r#"{{"id":"a","listen_url":"https://a:1","tunmesh":{shape}}}"#);
             assert_eq!(NodeInfo::parse(body.as_bytes()).unwrap().implementation, None, "{shape}");
         }
+    }
+
+    #[test]
+    fn of_what_a_node_says_of_itself_only_so_much_is_taken() {
+        let endpoints: Vec<_> = (1..=9).map(|port| SocketAddr::from(([192, 0, 2, 1], port))).collect();
+        let told =
+            |version: &str| Implementation { version: version.into(), features: vec![], endpoints: endpoints.clone() };
+        let parse = |version: &str| {
+            let info = NodeInfo { implementation: Some(told(version)), ..NodeInfo::parse(ORIGINAL).unwrap() };
+            NodeInfo::parse(&info.to_json()).unwrap().implementation.unwrap()
+        };
+
+        assert_eq!(parse("0.1.0").endpoints, endpoints[..8]);
+        assert_eq!(parse("0.1.0-rc.1 of May").version, "0.1.0-rc.1 of May");
+        assert_eq!(parse("0.1\u{1b}[31m.\u{9b}0\r\né").version, "0.1[31m.0");
+        assert_eq!(parse(&"1".repeat(40)).version, "1".repeat(32));
     }
 
     #[test]

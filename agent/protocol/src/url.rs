@@ -51,6 +51,10 @@ impl std::str::FromStr for ControlUrl {
     type Err = ParseUrlError;
 
     fn from_str(text: &str) -> Result<Self, ParseUrlError> {
+        // What a URI parser lets through beside these would reach terminals.
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(ParseUrlError::Syntax { found: text.escape_debug().collect() });
+        }
         let uri: Uri = text.parse().map_err(|_| ParseUrlError::Syntax { found: text.into() })?;
         if uri.scheme_str() != Some("https") {
             return Err(ParseUrlError::Scheme { found: text.into() });
@@ -131,9 +135,18 @@ mod tests {
 
     #[test]
     fn other_schemes_and_half_urls_are_refused() {
-        for text in
-            ["http://a:1", "a:1", "foo", "not a url", "https://", "https://a:0", "https://a:70000", "https://u@a:1"]
-        {
+        for text in [
+            "http://a:1",
+            "a:1",
+            "foo",
+            "not a url",
+            "https://",
+            "https://a:0",
+            "https://a:70000",
+            "https://u@a:1",
+            "https://a/\u{9b}2J",
+            "https://a/\x7f",
+        ] {
             assert!(text.parse::<ControlUrl>().is_err(), "{text}");
         }
     }

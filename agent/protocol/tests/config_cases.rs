@@ -331,6 +331,29 @@ fn the_reference_page_is_current() {
     );
 }
 
+#[test]
+fn the_list_of_keys_that_the_original_refuses_is_complete() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/compatibility.md")).unwrap();
+    let reference = config::reference();
+    let (mut section, mut ours) = ("", Vec::new());
+    for line in reference.lines() {
+        if let Some(path) = line.strip_prefix("## ") {
+            section = path;
+        }
+        if line.contains("**Not in the original.**") {
+            ours.push(
+                format!("{section}/{}", line.split('`').nth(1).unwrap()).replace("tun_mesh/", "").replace('/', "."),
+            );
+        }
+    }
+    assert!(ours.len() > 10, "{ours:?}");
+    for key in &ours {
+        // The keys of a group that is listed go without saying.
+        let groups = key.match_indices('.').map(|(end, _)| &key[..end]).chain([key.as_str()]);
+        assert!(groups.into_iter().any(|path| page.contains(&format!("`{path}`"))), "{key} is not listed");
+    }
+}
+
 proptest! {
     #[test]
     fn arbitrary_text_never_panics(text in "\\PC*") {

@@ -17,8 +17,8 @@ use crate::suite::Suite;
 use crate::timers::Timers;
 
 use self::load::Load;
-use self::peer::{Due, Peer, Slot};
-pub use self::report::{Counters, Event, PeerStatus, Refusal, Target, Transmit};
+use self::peer::{Due, Peer, Slot, Stamps};
+pub use self::report::{Event, PeerStatus, Refusal, Target, Transmit};
 
 /// One node towards all its peers: makes handshakes, replaces sessions in time, ends them.
 ///
@@ -46,6 +46,8 @@ pub struct Endpoint {
     random: Random,
     peers: BTreeMap<PeerId, Peer>,
     by_key: BTreeMap<PublicKey, PeerId>,
+    /// Those removed last, [`MAX_REMOVED`] at most.
+    removed: VecDeque<(PublicKey, Stamps)>,
     /// Whose the local indices of sessions and handshakes are.
     indices: BTreeMap<u32, PeerId>,
     /// When to look at which peer; each stands here at most once, with its `deadline`.
@@ -54,7 +56,6 @@ pub struct Endpoint {
     cookie_secret: CookieSecret,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
-    counters: Counters,
 }
 
 impl Endpoint {
@@ -79,13 +80,13 @@ impl Endpoint {
             random: Random::new(seed),
             peers: BTreeMap::new(),
             by_key: BTreeMap::new(),
+            removed: VecDeque::new(),
             indices: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             load: Load::new(epoch),
             cookie_secret: CookieSecret::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
-            counters: Counters::default(),
         }
     }
 
@@ -104,7 +105,9 @@ impl Endpoint {
         }
         self.check_key(id, &settings)?;
         self.by_key.insert(settings.public_key, id);
-        self.peers.insert(id, Peer::new(settings, self.epoch));
+        let known = self.removed.iter().position(|(key, _)| *key == settings.public_key);
+        let stamps = known.and_then(|index| self.removed.remove(index)).map(|(_, stamps)| stamps);
+        self.peers.insert(id, Peer::new(settings, stamps.unwrap_or_default(), self.epoch));
         self.schedule(id, self.epoch);
         Ok(())
     }
@@ -133,6 +136,10 @@ impl Endpoint {
     pub fn remove_peer(&mut self, id: PeerId) {
         let Some(mut peer) = self.peers.remove(&id) else { return };
         self.by_key.remove(&peer.settings.public_key);
+        if self.removed.len() >= MAX_REMOVED {
+            self.removed.pop_front();
+        }
+        self.removed.push_back((peer.settings.public_key, peer.stamps));
         if let Some(deadline) = peer.deadline {
             self.deadlines.remove(&(deadline, id));
         }
@@ -196,11 +203,6 @@ impl Endpoint {
     /// What is known of the peer `id`.
     pub fn status(&self, id: PeerId) -> Option<PeerStatus> {
         self.peers.get(&id).map(Peer::status)
-    }
-
-    /// What happened so far.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
     }
 
     fn check_key(&self, id: PeerId, settings: &PeerSettings) -> Result<(), PeerError> {
@@ -343,3 +345,6 @@ pub enum PeerError {
     #[error("the public key is that of this node")]
     OwnKey,
 }
+
+/// Peers removed whose initiations are still told from captured ones: as many as a mesh may have, 56 bytes each.
+const MAX_REMOVED: usize = 10_000;

@@ -28,7 +28,7 @@ mod timers;
 mod transport_key;
 mod wire;
 
-pub use endpoint::{Counters, Endpoint, Event, Now, PeerError, PeerSettings, PeerStatus, Refusal, Target, Transmit};
+pub use endpoint::{Endpoint, Event, Now, PeerError, PeerSettings, PeerStatus, Refusal, Target, Transmit};
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};
 pub use session::{OpenError, Opened, Opening, PeerId, Role, Session};
 pub use suite::Suite;

@@ -77,11 +77,6 @@ impl Session {
         self.local_index
     }
 
-    /// The index that stands in transport messages to the peer.
-    pub fn remote_index(&self) -> u32 {
-        self.remote_index
-    }
-
     /// Its cryptography.
     pub fn suite(&self) -> Suite {
         self.suite

@@ -8,7 +8,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tunmesh_session::{Endpoint, Event, Now, PeerId, Session, Suite};
+use tunmesh_session::{Endpoint, Event, Now, PeerId, Session, Suite, receiver_index};
 
 use support::{address, id, private, seal, settings};
 
@@ -59,9 +59,10 @@ impl Hub {
         peer.handle_datagram(now, address(0), &self.endpoint.poll_transmit().unwrap().datagram).unwrap();
         self.take_events();
         let Some(Event::Established { session, .. }) = peer.poll_event() else { panic!("no session") };
-        if self.endpoint.status(id(i)).unwrap().handshakes < 2 {
-            let ours = &self.sessions[&session.remote_index()];
-            ours.opening().open(&mut seal(&session, b"").unwrap()).unwrap();
+        if self.sessions.values().filter(|session| session.peer() == id(i)).count() < 3 {
+            let mut keepalive = seal(&session, b"").unwrap();
+            let ours = &self.sessions[&receiver_index(&keepalive).unwrap()];
+            ours.opening().open(&mut keepalive).unwrap();
             self.endpoint.session_confirmed(id(i), ours.local_index(), now.instant);
             self.take_events();
         }

@@ -35,7 +35,11 @@ pub(super) fn clocks(facts: &Facts) -> Vec<Found> {
         let what = match refusal.kind {
             RefusalKind::GossipClock => "gossip",
             RefusalKind::RequestClock => "requests",
-            RefusalKind::GossipSecret | RefusalKind::RequestSecret | RefusalKind::WeAreDenied => return None,
+            RefusalKind::GossipSecret
+            | RefusalKind::Handshake
+            | RefusalKind::HandshakeCookie
+            | RefusalKind::RequestSecret
+            | RefusalKind::WeAreDenied => return None,
         };
         let found = format!("{} times {what} refused for their time, last: {}", refusal.count, refusal.subject);
         Some(Found::new(Level::Error, found, "the clock of that node or of this one is wrong", fix))
@@ -79,7 +83,10 @@ pub(super) fn secrets(facts: &Facts) -> Vec<Found> {
                     "that node does not know clustering/auth/secret of this one, or the clocks differ (TM0005), or it does not \
                      take our certificate as a proof of our address (TM0003)",
                 ),
-                RefusalKind::GossipClock | RefusalKind::RequestClock => return None,
+                RefusalKind::GossipClock
+                | RefusalKind::Handshake
+                | RefusalKind::HandshakeCookie
+                | RefusalKind::RequestClock => return None,
             };
             let found = format!("{found}, {} times, last: {}", refusal.count, refusal.subject);
             let fix = "give all nodes the same clustering/auth/secret; to change it, see previous_secrets";

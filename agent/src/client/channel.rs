@@ -24,7 +24,8 @@ use crate::tls::{CertificateIdentity, PROOF, Tls};
 
 /// Requests to one node over one kept-alive connection, which is renewed after 10 s without use or when its URL changes.
 ///
-/// A request on a connection that the peer closed meanwhile is repeated once on a new one, as the original does.
+/// A request on a kept connection that the peer closed meanwhile is sent again on a new one; one that a new connection
+/// drops is sent once more, as the original does. So a request may be sent three times.
 #[derive(Default)]
 pub(crate) struct Channel {
     idle: Mutex<Option<Idle>>,

@@ -25,7 +25,7 @@ impl<'a> Exchange<'a> {
         Self { shared }
     }
 
-    /// Asks who listens at `url`, on a connection of its own. Unauthenticated by design (row M27).
+    /// Asks who listens at `url`, on a connection of its own. Unauthenticated, as in the original.
     pub(crate) async fn node_info(&self, url: &ControlUrl) -> Result<NodeInfo, ExchangeError> {
         self.ask(url, &Channel::default()).await
     }

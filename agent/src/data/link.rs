@@ -43,11 +43,10 @@ impl Link {
         Way::ALL[usize::from(self.way.load(Relaxed))]
     }
 
+    /// Sets the way for packets from now on; those that wait are the caller's to send or drop.
     pub(crate) fn set_way(&self, way: Way) {
         self.way.store(way as u8, Relaxed);
-        if way != Way::Unknown {
-            self.asked.store(false, Relaxed);
-        }
+        self.ask_again();
     }
 
     /// The session to seal with.
@@ -85,24 +84,22 @@ impl Link {
         self.is_settled.store(settled, Relaxed);
     }
 
-    /// Keeps a packet until a way is found; the oldest gives way to it. Says whether the owner is to be asked.
-    pub(crate) fn wait(&self, packet: Vec<u8>) -> (bool, Option<Vec<u8>>) {
+    /// Keeps a packet until a way is found; the oldest, which is returned, gives way to it.
+    pub(crate) fn wait(&self, packet: Vec<u8>) -> Option<Vec<u8>> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let dropped = if waiting.len() >= MAX_WAITING { waiting.pop_front() } else { None };
         waiting.push_back(packet);
-        (self.ask(), dropped)
+        dropped
     }
 
-    /// Whether the owner is to be asked for a way: true once, until a way was set.
+    /// Whether the owner is to be asked for a way: true once, until a way was set or given up.
     pub(crate) fn ask(&self) -> bool {
         !self.asked.swap(true, Relaxed)
     }
 
-    /// Drops the packets that wait and returns how many; the next one asks for a way again.
-    pub(crate) fn give_up(&self) -> usize {
-        let dropped = self.take_waiting().len();
+    /// Has the next packet ask again.
+    pub(crate) fn ask_again(&self) {
         self.asked.store(false, Relaxed);
-        dropped
     }
 
     /// The packets that waited, oldest first.

@@ -73,7 +73,9 @@ impl Receiver {
             let datagram = next_of(&mut rest, run.stride);
             let bytes = &self.arena.bytes[datagram.clone()];
             if message_type(bytes) != Some(MessageType::Transport) {
-                transmitter.notices.send(Notice::Datagram { from: run.from, bytes: bytes.into() });
+                if let Err(reason) = transmitter.notices.send_datagram(run.from, bytes) {
+                    transmitter.shared.counters.drops.add(reason);
+                }
                 continue;
             }
             match receiver_index(bytes).and_then(|index| sessions.get(&index)) {
@@ -173,7 +175,6 @@ impl Receiver {
                 Err(reason) => return drop_from(transmitter, judge.inbound, reason),
             }
         }
-        transmitter.shared.counters.tun_tx.add(packet.len());
         if transmitter.device.offloads().header {
             self.coalescer.push(&self.arena.bytes, packet, partial);
         } else {
@@ -183,8 +184,9 @@ impl Receiver {
             } else {
                 transmitter.device.write(bytes)
             };
-            if written.is_err() {
-                drop_from(transmitter, judge.inbound, DropReason::Exception);
+            match written {
+                Ok(()) => transmitter.shared.counters.tun_tx.add(bytes.len()),
+                Err(_) => drop_from(transmitter, judge.inbound, DropReason::Exception),
             }
         }
     }
@@ -196,9 +198,13 @@ impl Receiver {
             let mut parts = Vec::with_capacity(1 + frame.pieces.len());
             parts.push(IoSlice::new(frame.head));
             parts.extend(frame.pieces.iter().map(|piece| IoSlice::new(&arena[piece.clone()])));
-            if let Err(error) = queue.write_vectored(&parts) {
-                tracing::debug!(%error, pieces = frame.pieces.len(), "the device refused packets");
-                transmitter.shared.counters.drops.add_many(DropReason::Exception, frame.pieces.len());
+            let (packets, counters) = (frame.pieces.len(), &transmitter.shared.counters);
+            match queue.write_vectored(&parts) {
+                Ok(_) => counters.tun_tx.add_many(packets, frame.total_len()),
+                Err(error) => {
+                    tracing::debug!(%error, packets, "the device refused packets");
+                    counters.drops.add_many(DropReason::Exception, packets);
+                }
             }
         });
     }

@@ -71,10 +71,11 @@ impl Transmitter {
         } else {
             (Offload::default(), frame)
         };
-        self.shared.counters.tun_rx.add(packet.len());
         let (Ok(header), Ok(segments)) = (tunmesh_packet::parse(packet), split(packet, &offload)) else {
+            self.shared.counters.tun_rx.add(packet.len());
             return self.drop(None, DropReason::Malformed, 1);
         };
+        self.shared.counters.tun_rx.add_many(segments.count(), segments.total_len());
         if is_group_report(&header) {
             return self.notices.send(Notice::Snooped(packet.into()));
         }
@@ -205,13 +206,10 @@ impl Transmitter {
     /// Keeps packets until the owner has found a way to the peer.
     fn keep(&self, peer: &Arc<Peer>, segments: &Segments<'_>) {
         for packet in complete(segments) {
-            let (ask, dropped) = peer.link.wait(packet);
-            if dropped.is_some() {
+            if peer.link.wait(packet).is_some() {
                 self.drop(Some(peer), DropReason::QueueFull, 1);
             }
-            if ask {
-                self.notices.send(Notice::Wanted(peer.id.clone()));
-            }
+            self.notices.want(peer);
         }
     }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tunmesh_mesh::{DropReason, Way};
+use tunmesh_mesh::Way;
 use tunmesh_protocol::config::{Networking, WireGuardPeer};
 use tunmesh_protocol::{Ipv4Cidr, Member, NodeId};
 use tunmesh_session::{Endpoint, Event, Now, PeerId, PeerSettings, PresharedKey, Refusal, Suite, Target};
@@ -191,9 +191,8 @@ impl Devices {
         self.faces.iter_mut().for_each(|face| face.endpoint.handle_timeout(now));
         for device in self.devices.values_mut() {
             if device.give_up_at.take_if(|at| *at <= now.instant).is_some() {
-                let dropped = device.peer.link.give_up();
-                self.shared.counters.drops.add_many(DropReason::Expired, dropped);
-                device.peer.counters.drops.add_many(DropReason::Expired, dropped);
+                device.peer.link.ask_again();
+                flush(&self.shared, self.socket.as_deref(), &device.peer, Way::Unknown, now.instant);
             }
         }
     }
@@ -224,7 +223,9 @@ impl Devices {
                         face.inbound.insert(session.local_index(), Arc::new(Inbound { peer, session }));
                         self.changed = true;
                     }
-                    Event::Keepalive { session, .. } => send_sealed(socket, &device.peer, &session, 0, |_| {}),
+                    Event::Keepalive { session, .. } => {
+                        let _lost = send_sealed(socket, &device.peer, &session, 0, |_| {});
+                    }
                     Event::Retired { local_index, .. } => {
                         face.inbound.remove(&local_index);
                         self.changed = true;

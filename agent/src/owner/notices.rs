@@ -60,6 +60,7 @@ impl Owner {
             Err(Refused::Handshake(refusal)) => Err(refusal),
         };
         if let Err(refusal) = outcome {
+            self.shared.incidents.handshake_refused(refusal, from, now.instant);
             tracing::debug!(%from, %refusal, "handshake refused");
         }
     }

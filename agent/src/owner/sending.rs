@@ -11,32 +11,39 @@ use crate::peers::Peer;
 use crate::shared::Shared;
 use crate::stream::QueuedCapsule;
 
-/// Sends the packets that waited for a way.
+/// Sends the packets that waited for a way; drops them if there is none.
 pub(super) fn flush(shared: &Shared, socket: Option<&Socket>, peer: &Peer, way: Way, now: Instant) {
     for packet in peer.link.take_waiting() {
-        match way {
-            Way::Unknown => {}
-            Way::Udp => {
-                if let Some(session) = peer.link.session().as_ref() {
-                    send_sealed(socket, peer, session, packet.len(), |out| out.copy_from_slice(&packet));
-                    session.note_sent(now, true);
-                    peer.counters.tx.add(packet.len());
-                    shared.counters.remote_tx.add(packet.len());
-                }
-            }
-            Way::Stream => {
-                if peer.stream.push(QueuedCapsule::whole(&packet, now)).is_err() {
-                    peer.counters.drops.add(DropReason::QueueFull);
-                }
-            }
+        let outcome = match way {
+            Way::Unknown => Err(DropReason::Expired),
+            Way::Udp => send_packet(shared, socket, peer, &packet, now),
+            Way::Stream => peer.stream.push(QueuedCapsule::whole(&packet, now)).map_err(|_full| DropReason::QueueFull),
             Way::V0 => {
                 let queued = QueuedPacket::new(packet, now, shared.clock);
-                if peer.queue.push(queued).is_err() {
-                    peer.counters.drops.add(DropReason::QueueFull);
-                }
+                peer.queue.push(queued).map_err(|_full| DropReason::QueueFull)
             }
+        };
+        if let Err(reason) = outcome {
+            shared.counters.drops.add(reason);
+            peer.counters.drops.add(reason);
         }
     }
+}
+
+fn send_packet(
+    shared: &Shared,
+    socket: Option<&Socket>,
+    peer: &Peer,
+    packet: &[u8],
+    now: Instant,
+) -> Result<(), DropReason> {
+    let session = peer.link.session();
+    let session = session.as_ref().ok_or(DropReason::NoSession)?;
+    send_sealed(socket, peer, session, packet.len(), |out| out.copy_from_slice(packet))?;
+    session.note_sent(now, true);
+    peer.counters.tx.add(packet.len());
+    shared.counters.remote_tx.add(packet.len());
+    Ok(())
 }
 
 /// Moves packets that wait for a lane or a stream to the other one, if that is where packets go now.
@@ -61,21 +68,25 @@ pub(super) fn requeue(shared: &Shared, peer: &Peer, way: Way, now: Instant) {
     peer.counters.drops.add_many(DropReason::QueueFull, lost);
 }
 
-/// Seals a message of `len` bytes and sends it.
+/// Seals a message of `len` bytes and sends it. Errors: [`DropReason::NoSession`] when the session can seal no more or it is
+/// not known where to send to, [`DropReason::Unsent`] when the kernel did not take it.
 pub(super) fn send_sealed(
     socket: Option<&Socket>,
     peer: &Peer,
     session: &Session,
     len: usize,
     write: impl FnOnce(&mut [u8]),
-) {
+) -> Result<(), DropReason> {
     let (Some(socket), Some(endpoint), Some(counter)) = (socket, peer.link.endpoint(), session.reserve(1)) else {
-        return;
+        return Err(DropReason::NoSession);
     };
     let mut datagram = vec![0; Session::HEADER_LEN + len + Session::TAG_LEN];
     write(&mut datagram[Session::HEADER_LEN..Session::HEADER_LEN + len]);
     session.seal(counter, 0, &mut datagram);
-    send(socket, endpoint, &datagram);
+    socket.send(endpoint, &datagram, datagram.len()).map_err(|error| {
+        tracing::debug!(to = %endpoint, %error, "datagram not sent");
+        DropReason::Unsent
+    })
 }
 
 pub(super) fn send(socket: &Socket, to: SocketAddr, datagram: &[u8]) {

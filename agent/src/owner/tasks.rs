@@ -28,7 +28,7 @@ pub(super) enum Outcome {
 
 /// Finds out who listens at `url` and registers there with the cluster token.
 ///
-/// The registration goes to the URL that `node_info` names, as `url` may be a load balancer's (row M11).
+/// The registration goes to the URL that `node_info` names, as `url` may be a load balancer's.
 pub(super) async fn meet(shared: Arc<Shared>, url: ControlUrl, ours: Registration) -> Outcome {
     let exchange = Exchange::new(&shared);
     let attempt = async {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::signal::unix::Signal;
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
-use tunmesh_protocol::config::Config;
+use tunmesh_protocol::config::{Config, Parsed, Ssl};
 
 use crate::shared::{Live, Shared};
 use crate::{logging, settings};
@@ -13,30 +13,45 @@ use crate::{logging, settings};
 /// Takes over changes of the configuration file, and of the certificates it names, while the node runs.
 ///
 /// The files are read every [`INTERVAL`], on SIGHUP, and when the mesh core is about to bootstrap again and the file
-/// asks for that. A file that cannot be used is reported once and changes nothing.
+/// asks for that. A file that cannot be used is reported once and changes nothing; once it or a certificate it names changes,
+/// it is tried again.
 pub(super) async fn watch(shared: Arc<Shared>, path: PathBuf, mut hang_up: Signal, due: Arc<Notify>) {
     let mut tick = tokio::time::interval(INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut seen = fingerprint(&path, &shared.live.load().config);
+    let mut ssl = shared.live.load().config.control_api.ssl.clone();
+    let mut seen = fingerprint(&path, &ssl);
     loop {
         let asked = tokio::select! {
             _ = tick.tick() => false,
             _ = hang_up.recv() => true,
             () = due.notified() => false,
         };
-        let now = fingerprint(&path, &shared.live.load().config);
+        let now = fingerprint(&path, &ssl);
         if now == seen && !asked {
             continue;
         }
         seen = now;
-        if let Err(error) = take_over(&shared, &path).await {
+        let parsed = settings::read(&path);
+        if let Ok(parsed) = &parsed
+            && parsed.config.control_api.ssl != ssl
+        {
+            ssl = parsed.config.control_api.ssl.clone();
+            let file = seen.swap_remove(0);
+            seen = fingerprint(&path, &ssl);
+            // Of the file itself as it was before it was read: a change since then is not missed.
+            seen[0] = file;
+        }
+        let outcome = match parsed {
+            Ok(parsed) => take_over(&shared, parsed).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = outcome {
             tracing::error!(error = format!("{error:#}"), "the changed configuration is not used");
         }
     }
 }
 
-async fn take_over(shared: &Shared, path: &Path) -> anyhow::Result<()> {
-    let parsed = settings::read(path)?;
+async fn take_over(shared: &Shared, parsed: Parsed) -> anyhow::Result<()> {
     for warning in &parsed.warnings {
         tracing::warn!(%warning, "configuration");
     }
@@ -44,9 +59,9 @@ async fn take_over(shared: &Shared, path: &Path) -> anyhow::Result<()> {
     for key in keep_fixed(&mut config, &shared.live.load().config) {
         tracing::warn!(key, "a change of this key needs a restart; the running value stays");
     }
-    logging::change_level(config.logging.level);
-    let core = settings::mesh(&config, &shared.id);
+    let (core, level) = (settings::mesh(&config, &shared.id), config.logging.level);
     shared.live.store(Arc::new(Live::new(config)?));
+    logging::change_level(level);
     shared.owner.reconfigure(core).await?;
     tracing::info!("configuration reloaded");
     Ok(())
@@ -65,6 +80,7 @@ fn keep_fixed(new: &mut Config, running: &Config) -> Vec<&'static str> {
     }
     keep!(clustering.auth.address_certificates);
     keep!(clustering.auth.pub_key_size);
+    keep!(clustering.control_api_advertise_url);
     keep!(control_api.listen_address);
     keep!(control_api.listen_port);
     keep!(logging.format);
@@ -87,9 +103,8 @@ fn keep_fixed(new: &mut Config, running: &Config) -> Vec<&'static str> {
     kept
 }
 
-/// The content of every file that counts; an unreadable one is told from an empty one.
-fn fingerprint(path: &Path, config: &Config) -> Vec<Option<Vec<u8>>> {
-    let ssl = &config.control_api.ssl;
+/// The content of every file that counts, the configuration first; an unreadable one is told from an empty one.
+fn fingerprint(path: &Path, ssl: &Ssl) -> Vec<Option<Vec<u8>>> {
     let files = [Some(path), Some(&*ssl.cert_file_path), Some(&*ssl.key_file_path), ssl.ca_file_path.as_deref()];
     files
         .into_iter()

@@ -1,7 +1,7 @@
 //! Authentication as a type: a handler that takes one of these extractors cannot be reached without the proof.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::RequestPartsExt;
 use axum::body::{Body, HttpBody};
@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use tokio::time::timeout;
 use tunmesh_protocol::{AuthError, BodyDigest, NodeId, Token, Verified, authorize, verify};
 
 use super::ServerState;
@@ -102,8 +103,13 @@ async fn check_body(body: Body, verified: &Verified<'_>, limit: usize) -> Result
     Ok(body)
 }
 
+/// The whole body, if it comes in time.
+async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    timeout(BODY_LIMIT, gather(body, limit)).await.unwrap_or(Err(ApiError::BodyLate))
+}
+
 /// The whole body, in room made for it at once where its length is known.
-async fn read(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
+async fn gather(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
     let too_long = || ApiError::Body { limit };
     let announced = body.size_hint().exact().map(|len| usize::try_from(len).unwrap_or(usize::MAX));
     if announced.is_some_and(|len| len > limit) {
@@ -128,5 +134,43 @@ const MAX_CONTROL_BODY: usize = 2 << 20;
 /// Largest body of packets, in bytes: 1,024 packets of 1,500 bytes take 2.2 MB.
 const MAX_PACKET_BODY: usize = 8 << 20;
 
+/// Time for reading a body, once its head is complete.
+const BODY_LIMIT: Duration = Duration::from_secs(30);
+
 /// Characters of a foreign header repeated in an answer.
 const MAX_ECHO: usize = 80;
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use hyper::body::Frame;
+
+    use super::*;
+
+    /// A body whose second half never comes.
+    struct Half(Option<Bytes>);
+
+    impl HttpBody for Half {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            self.0.take().map_or(Poll::Pending, |half| Poll::Ready(Some(Ok(Frame::data(half)))))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_in_time_is_given_up() {
+        let body = Body::new(Half(Some(Bytes::from_static(b"{"))));
+
+        let outcome = timeout(2 * BODY_LIMIT, read(body, MAX_CONTROL_BODY)).await;
+
+        assert!(matches!(outcome, Ok(Err(ApiError::BodyLate))), "{outcome:?}");
+    }
+}

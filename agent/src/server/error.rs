@@ -17,6 +17,8 @@ pub(crate) enum ApiError {
     Auth(#[from] AuthError),
     #[error("the body is over {limit} bytes or broke off")]
     Body { limit: usize },
+    #[error("the body was not complete in time")]
+    BodyLate,
     #[error("failed to reach the registrant at its own URL")]
     Callback(#[source] ExchangeError),
     #[error("invalid content type {found:?}")]
@@ -43,6 +45,7 @@ impl IntoResponse for ApiError {
         match self {
             Self::Auth(_) | Self::NoSession => text(StatusCode::UNAUTHORIZED, "Unauthorized"),
             Self::Body { .. } => text(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large"),
+            Self::BodyLate => text(StatusCode::REQUEST_TIMEOUT, "Request Timeout"),
             // 503 and not 4xx: the original drops its session on any 4xx.
             Self::Callback(_) | Self::Stopping(_) => text(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
             Self::ContentType { found } => text(StatusCode::BAD_REQUEST, &format!("Invalid content type {found}")),
@@ -72,6 +75,7 @@ impl ApiError {
             Self::Auth(error) => Some(error.reason().to_string()),
             Self::Malformed { reason, .. } => Some(reason.clone()),
             Self::Body { .. }
+            | Self::BodyLate
             | Self::Callback(_)
             | Self::ContentType { .. }
             | Self::NoIssuer

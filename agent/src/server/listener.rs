@@ -9,6 +9,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::server::Acceptor;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -55,7 +56,7 @@ async fn converse(
     stream: TcpStream,
     router: Router,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    stream.set_nodelay(true)?;
+    prepare(&stream)?;
     let stream = timeout(HANDSHAKE_LIMIT, accept(state, stream)).await??;
     if stream.get_ref().1.alpn_protocol() == Some(ALPN) {
         return streams::serve(state, stream, HEADER_LIMIT).await;
@@ -67,6 +68,14 @@ async fn converse(
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
         .await?;
     Ok(())
+}
+
+/// Has the kernel end the connection when the other end takes nothing of an answer, or is gone without a word.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_user_timeout(Some(ANSWER_LIMIT))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))
 }
 
 /// Shakes hands: over HTTP/2 with a client that wants that and nothing else, as ours do for streams; else without ALPN, as
@@ -88,6 +97,12 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 /// Time until the head of the next request is complete; also the life of an idle connection. The original's clients
 /// give a connection up after 10 s without use.
 const HEADER_LIMIT: Duration = Duration::from_secs(30);
+
+/// Time in which the other end must take more of an answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
+/// Silence after which the kernel asks whether the other end is still there, and then again.
+const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// Bytes of one connection read ahead; a head longer than this is refused.
 const MAX_BUFFER: usize = 256 << 10;

@@ -1,4 +1,4 @@
-//! Routes without authentication, by design of the original (row M18): nothing here is sensitive.
+//! Routes without authentication, as in the original: nothing here is sensitive.
 
 use std::sync::Arc;
 

@@ -42,8 +42,13 @@ fn answered(shared: &Shared, token: &Token, reader: &NodeId, answer: &Registrati
 }
 
 fn parse(body: &[u8]) -> Result<Registration, ApiError> {
-    Registration::parse(body)
-        .map_err(|error| ApiError::Malformed { what: "a registration", reason: crate::logging::chain(&error) })
+    let registration = Registration::parse(body)
+        .map_err(|error| ApiError::Malformed { what: "a registration", reason: crate::logging::chain(&error) })?;
+    if registration.skipped_remotes > 0 {
+        let (node, skipped) = (&registration.local.id, registration.skipped_remotes);
+        tracing::debug!(%node, skipped, "entries of a registration are left out, as they name no usable member");
+    }
+    Ok(registration)
 }
 
 async fn register(

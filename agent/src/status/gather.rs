@@ -88,7 +88,7 @@ impl PeerStatus {
             last_seen_secs: age(known.last_seen),
             session_secs: peer.outbound.load().as_ref().map(|session| age(session.opened_at)),
             faults: peer.counters.faults.load(Relaxed),
-            queued_packets: peer.queue.len() + peer.stream.len(),
+            queued_packets: peer.queued_packets(),
             answer_micros: (answer > 0).then_some(answer),
             pipelining: peer.takes_pipelining.load(Relaxed),
             rx: Flow::from(&peer.counters.rx),

@@ -5,7 +5,6 @@ use tunmesh_mesh::{DropReason, Inbound};
 use tunmesh_packet::{Offload, SegmentKind, Segments, split};
 use tunmesh_protocol::{Capsule, NodeId};
 
-use super::queue::volume_of;
 use crate::data::{Device, Relay, complete};
 use crate::peers::Peer;
 use crate::shared::{Forwarding, Shared};
@@ -44,7 +43,7 @@ impl<'a> Delivery<'a> {
         let Ok(segments) = split(packet, &offload) else {
             return self.drop(DropReason::Malformed, 1);
         };
-        let (count, bytes) = volume_of(&segments);
+        let (count, bytes) = (segments.count(), segments.total_len());
         self.shared.counters.remote_rx.add_many(count, bytes);
         self.peer.counters.rx.add_many(count, bytes);
         match self.forwarding.routes.inbound(&self.peer.id, header.source(), header.destination()) {
@@ -58,7 +57,7 @@ impl<'a> Delivery<'a> {
             Err(reason) => return self.drop(reason, count),
         }
         match self.write(packet, &offload, &segments) {
-            Ok(()) => self.shared.counters.tun_tx.add(packet.len()),
+            Ok(()) => self.shared.counters.tun_tx.add_many(count, bytes),
             Err(error) => {
                 tracing::debug!(%error, len = packet.len(), "the device refused a packet");
                 self.drop(DropReason::Exception, count);

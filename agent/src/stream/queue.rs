@@ -58,7 +58,7 @@ impl QueuedCapsule {
         };
         let mut bytes = Vec::new();
         capsule.encode(&mut bytes);
-        Self { bytes: bytes.into(), packets: volume_of(segments), read_at: now }
+        Self { bytes: bytes.into(), packets: (segments.count(), segments.total_len()), read_at: now }
     }
 
     /// A complete packet.
@@ -158,9 +158,9 @@ impl StreamQueue {
         self.lock().capsules.is_empty()
     }
 
-    /// Packets waiting, a super packet as one.
+    /// Packets waiting, as they are on the wire.
     pub(crate) fn len(&self) -> usize {
-        self.lock().capsules.len()
+        self.lock().capsules.iter().map(|capsule| capsule.packets.0).sum()
     }
 
     /// Completes once there is something to take; may complete early.
@@ -171,12 +171,6 @@ impl StreamQueue {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Number and bytes of the packets that `segments` are on the wire.
-pub(super) fn volume_of(segments: &Segments<'_>) -> (usize, usize) {
-    let count = segments.count();
-    (count, (0..count).map(|index| segments.len_of(index)).sum())
 }
 
 fn cost_of(capsule: &QueuedCapsule) -> usize {
@@ -265,6 +259,9 @@ mod tests {
         let capsule = queued(&packet, &offload);
 
         assert_eq!(capsule.packets, (3, 3 * 1028));
+        let queue = StreamQueue::default();
+        assert!(queue.push(queued(&packet, &offload)).is_ok());
+        assert_eq!(queue.len(), 3, "packets on the wire");
         assert_eq!(
             Capsule::decode(&capsule.bytes),
             Ok(Some((Capsule::SuperPacket { header: offload.encode(), packet: &packet }, capsule.bytes.len())))

@@ -10,7 +10,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 /// A certificate is taken if it *is* one of the anchors, byte for byte, and is within its validity, or if it chains to
 /// one of them. The first way serves the original's set-up, where one self-signed CA:TRUE certificate is leaf and
 /// anchor at once, which RFC 5280 path validation (and webpki) refuses. Host names are compared only on request, as
-/// advertised URLs are expected to change (row M6).
+/// advertised URLs are expected to change.
 #[derive(Debug)]
 pub(crate) struct MeshVerifier {
     anchors: Vec<CertificateDer<'static>>,

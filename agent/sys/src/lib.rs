@@ -6,6 +6,7 @@
 //! with their parent. So nothing has to be undone after a kill.
 
 mod capabilities;
+pub mod descriptors;
 pub mod fd;
 pub mod links;
 pub mod memory;

@@ -48,12 +48,7 @@ pub fn attach(name: &str, bridge: &str) -> Result<(), LinkError> {
 
 /// Brings a link up.
 pub fn set_up(name: &str) -> Result<(), LinkError> {
-    attempt("bring up", name, netlink::change(netlink::link_state(index(name)?, true), 0))
-}
-
-/// Takes a link down; its routes are gone then, its addresses stay.
-pub fn set_down(name: &str) -> Result<(), LinkError> {
-    attempt("take down", name, netlink::change(netlink::link_state(index(name)?, false), 0))
+    attempt("bring up", name, netlink::change(netlink::link_up(index(name)?), 0))
 }
 
 /// Sets the largest packet of a link, in bytes.
@@ -83,33 +78,15 @@ pub fn add_address(name: &str, address: impl Into<IpNet>) -> Result<(), LinkErro
     attempt("add an address to", name, netlink::change(request, CREATE))
 }
 
-/// Adds a route through `device`: to the link itself, or to the gateway `via`.
-pub fn add_route(destination: Ipv4Net, via: Option<Ipv4Addr>, device: &str) -> Result<(), LinkError> {
-    let via = via.map(IpAddr::V4);
-    let route = Route { destination: destination.into(), device: index(device)?, source: None, via };
-    add(&destination, RouteNetlinkMessage::NewRoute(route.unicast()))
-}
-
-/// Deletes the route to `destination` through `device`.
-pub fn delete_route(destination: Ipv4Net, device: &str) -> Result<(), LinkError> {
-    let route = Route { destination: destination.into(), device: index(device)?, source: None, via: None };
-    let mut message = route.unicast();
-    // Scope "nowhere" is the kernel's wildcard: the route may be on the link or behind a gateway.
-    message.header.scope = netlink_packet_route::route::RouteScope::NoWhere;
-    let outcome = netlink::change(RouteNetlinkMessage::DelRoute(message), 0);
-    attempt("delete route", destination, outcome)
-}
-
 /// Adds a route whose packets leave from `source`; the mesh network into a TUN device.
 pub(crate) fn add_sourced_route(destination: IpNet, source: IpAddr, device: &str) -> Result<(), LinkError> {
-    let route = Route { destination, device: index(device)?, source: Some(source), via: None };
+    let route = Route { destination, device: index(device)?, source };
     add(&destination, RouteNetlinkMessage::NewRoute(route.unicast()))
 }
 
 /// Makes `address` a broadcast address that is accepted here and sent through `device`.
 pub(crate) fn add_broadcast(address: Ipv4Addr, source: Ipv4Addr, device: &str) -> Result<(), LinkError> {
-    let (destination, source) = (Ipv4Net::from(address).into(), Some(source.into()));
-    let route = Route { destination, device: index(device)?, source, via: None };
+    let route = Route { destination: Ipv4Net::from(address).into(), device: index(device)?, source: source.into() };
     add(&route.destination, RouteNetlinkMessage::NewRoute(route.broadcast()))
 }
 

@@ -40,13 +40,11 @@ pub(crate) fn link(index: u32, attributes: Vec<LinkAttribute>) -> LinkMessage {
     message
 }
 
-/// Message that brings link `index` up, or takes it down.
-pub(crate) fn link_state(index: u32, up: bool) -> RouteNetlinkMessage {
+/// Message that brings link `index` up.
+pub(crate) fn link_up(index: u32) -> RouteNetlinkMessage {
     let mut message = link(index, Vec::new());
     message.header.change_mask = LinkFlags::Up;
-    if up {
-        message.header.flags = LinkFlags::Up;
-    }
+    message.header.flags = LinkFlags::Up;
     RouteNetlinkMessage::SetLink(message)
 }
 
@@ -83,41 +81,39 @@ pub(crate) fn has_broadcast(subnet: Ipv4Net) -> bool {
     subnet.prefix_len() <= 30
 }
 
-/// A route of this host, through a device.
+/// A route of this host, to what is on the link of a device.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Route {
     pub(crate) destination: IpNet,
     pub(crate) device: u32,
     /// Address local sockets send from, if they chose none.
-    pub(crate) source: Option<IpAddr>,
-    /// Next hop; without one the destination is on the link.
-    pub(crate) via: Option<IpAddr>,
+    pub(crate) source: IpAddr,
 }
 
 impl Route {
     /// A route in the main table.
     pub(crate) fn unicast(&self) -> RouteMessage {
-        let scope = if self.via.is_some() { RouteScope::Universe } else { RouteScope::Link };
-        self.message(RouteType::Unicast, RouteHeader::RT_TABLE_MAIN, scope)
+        self.message(RouteType::Unicast, RouteHeader::RT_TABLE_MAIN)
     }
 
     /// A route in table local that makes the destination a broadcast address: accepted here, sent to all.
     pub(crate) fn broadcast(&self) -> RouteMessage {
-        self.message(RouteType::Broadcast, libc::RT_TABLE_LOCAL, RouteScope::Link)
+        self.message(RouteType::Broadcast, libc::RT_TABLE_LOCAL)
     }
 
-    fn message(&self, kind: RouteType, table: u8, scope: RouteScope) -> RouteMessage {
+    fn message(&self, kind: RouteType, table: u8) -> RouteMessage {
         let mut message = RouteMessage::default();
         message.header.address_family = family(self.destination);
         message.header.destination_prefix_length = self.destination.prefix_len();
         message.header.table = table;
         message.header.protocol = RouteProtocol::Static;
-        message.header.scope = scope;
+        message.header.scope = RouteScope::Link;
         message.header.kind = kind;
-        message.attributes =
-            vec![RouteAttribute::Destination(self.destination.network().into()), RouteAttribute::Oif(self.device)];
-        message.attributes.extend(self.source.map(|source| RouteAttribute::PrefSource(source.into())));
-        message.attributes.extend(self.via.map(|via| RouteAttribute::Gateway(via.into())));
+        message.attributes = vec![
+            RouteAttribute::Destination(self.destination.network().into()),
+            RouteAttribute::Oif(self.device),
+            RouteAttribute::PrefSource(self.source.into()),
+        ];
         message
     }
 }

@@ -53,11 +53,6 @@ impl Tun {
         &self.queues
     }
 
-    /// The queues alone, for threads that each own one.
-    pub fn into_queues(self) -> Vec<Queue> {
-        self.queues
-    }
-
     /// What the kernel and this process leave undone for each other; the same on all queues.
     pub fn offloads(&self) -> Offloads {
         self.offloads

@@ -7,8 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 use nix::sys::socket::{getsockopt, sockopt};
-use support::{as_user, eventually, example, net};
-use tunmesh_sys::links;
+use support::{as_user, eventually, example, ip, net};
 use tunmesh_sys::netns::Netns;
 use tunmesh_sys::nft::{NftError, OwnedTable};
 use tunmesh_sys::star::{VethEnd, veth_pair};
@@ -81,9 +80,8 @@ fn forwarded_connections_agree_on_segments_that_fit_the_device() {
     veth_pair(&near, &far).unwrap();
     let (near, far) = (end(&router, "mesh0", "10.2.0.1/24", 1300), end(&server, "eth0", "10.2.0.2/24", 1500));
     veth_pair(&near, &far).unwrap();
-    let default = |via: [u8; 4]| links::add_route(net("0.0.0.0/0"), Some(via.into()), "eth0");
-    client.run(|| default([10, 1, 0, 2])).unwrap().unwrap();
-    server.run(|| default([10, 2, 0, 1])).unwrap().unwrap();
+    ip(&client, "route add default via 10.1.0.2");
+    ip(&server, "route add default via 10.2.0.1");
     router.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")).unwrap().unwrap();
     let listener = server.run(|| TcpListener::bind("10.2.0.2:7000")).unwrap().unwrap();
     let segment_sizes = || {

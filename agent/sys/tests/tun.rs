@@ -88,12 +88,8 @@ fn a_device_that_exists_is_left_alone() {
 #[test]
 fn a_network_routed_elsewhere_is_refused_and_nothing_stays() {
     let netns = Netns::create().unwrap();
-    netns
-        .run(|| {
-            links::bridge("br0").unwrap();
-            links::add_route(net("192.168.129.0/24"), None, "br0").unwrap();
-        })
-        .unwrap();
+    netns.run(|| links::bridge("br0")).unwrap().unwrap();
+    ip(&netns, "route add 192.168.129.0/24 dev br0");
 
     let refused = netns.run(|| tun::create(&settings("mesh0"))).unwrap();
 

@@ -91,6 +91,7 @@ const SERVICE: &[&str] = &[
     "ExecReload",
     "ExecStart",
     "ExecStartPre",
+    "LimitNOFILE",
     "LockPersonality",
     "MemoryDenyWriteExecute",
     "NoNewPrivileges",

@@ -1,7 +1,11 @@
-//! Connections to the control API: versions of TLS, and that none leaves anything behind.
+//! Connections to the control API and the status socket: versions of TLS, that none leaves anything behind, and what a node
+//! does that can take no more.
 
 use std::fs;
 use std::net::TcpStream;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::process::Stdio;
 
 use crate::support::{Lab, SLOW, https, wait_for};
 
@@ -54,4 +58,27 @@ fn descriptors_and_memory_do_not_grow_over_200_short_connections() {
     wait_for("all connections are gone", SLOW, || descriptors() <= at_first);
     let grown = resident().saturating_sub(before);
     assert!(grown < 2 << 20, "{grown} bytes");
+}
+
+#[test]
+fn a_node_without_descriptors_goes_on_and_answers_again_once_there_are_some() {
+    let lab = Lab::new(1);
+    let config = lab.config(1, "");
+    let agent = lab.start_by(1, &["prlimit", "--nofile=60:64", &lab.binary()], Stdio::null(), &config);
+    wait_for("the node runs", SLOW, || lab.ask(1).is_some());
+    let limits = fs::read_to_string(format!("/proc/{}/limits", agent.pid())).unwrap();
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().next(), Some("64"), "the node takes what it may have");
+
+    // None of them says anything, so the node keeps them for 5 s.
+    let open = || TcpStream::connect("10.77.0.1:4567").unwrap();
+    let silent: Vec<_> = lab.netns(1).run(|| std::iter::repeat_with(open).take(200).collect()).unwrap();
+    let address = SocketAddr::from_abstract_name("tunmesh-status.tun1").unwrap();
+    wait_for("the status socket fails", SLOW, || {
+        drop(lab.netns(1).run(|| UnixStream::connect_addr(&address)).unwrap());
+        agent.log().contains("failed to accept a connection to the status socket")
+    });
+
+    drop(silent);
+    wait_for("the node answers again", SLOW, || lab.ask(1).is_some());
 }

@@ -37,6 +37,19 @@ fn ipv6_passes_as_ipv4_does() {
 }
 
 #[test]
+fn a_node_on_a_host_without_ipv6_tells_nobody_to_send_any() {
+    let lab = Lab::new(2);
+    let switch = "/proc/sys/net/ipv6/conf/default/disable_ipv6";
+    lab.netns(2).run(|| std::fs::write(switch, "1")).unwrap().unwrap();
+    let _agents = [1, 2].map(|number| lab.start(number, QUICK));
+    lab.wait_for_mesh(&[1, 2]);
+
+    let addresses = [1, 2].map(|number| lab.ask(number).unwrap()["address_ipv6"].clone());
+    assert_eq!(addresses, [ipv6(1).to_string().into(), serde_json::Value::Null]);
+    assert!(lab.pings(1, 2));
+}
+
+#[test]
 fn a_connection_survives_blocked_datagrams_and_comes_back_to_them() {
     let (lab, _agents) = mesh(2);
     wait_for_path(&lab, 1, 2, "udp");

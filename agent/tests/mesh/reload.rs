@@ -112,15 +112,40 @@ fn a_broken_file_is_reported_once_and_changes_nothing() {
 }
 
 #[test]
+fn a_certificate_that_is_written_after_the_file_that_names_it_is_taken_then() {
+    let lab = Lab::new(2);
+    let first = lab.start(1, QUICK);
+    first.wait_for_log(1, "node started");
+    let before = certificate(lab.netns(2), 1);
+    let file = lab.folder.join("node1.yaml");
+    lab.edit(
+        &file,
+        "cert_file_path: cert.pem, key_file_path: key.pem",
+        "cert_file_path: new.pem, key_file_path: new.key",
+    );
+    first.wait_for_log(1, "the changed configuration is not used");
+
+    let made = rcgen::generate_simple_self_signed(vec!["tunmesh.local".into()]).unwrap();
+    lab.write("new.pem", &made.cert.pem());
+    lab.write("new.key", &made.signing_key.serialize_pem());
+    first.wait_for_log(1, "configuration reloaded");
+
+    assert_ne!(before, *made.cert.der());
+    assert_eq!(certificate(lab.netns(2), 1), *made.cert.der());
+}
+
+#[test]
 fn a_change_that_needs_a_restart_is_named_and_the_running_value_stays() {
     let (lab, [_first, second], file) = apart();
 
     lab.edit(&file, "control_api:\n", "control_api:\n    listen_port: 4999\n");
     lab.edit(&file, "networking:\n", "networking:\n    mtu: 1300\n");
     lab.edit(&file, "uid: 65532", "uid: 65531");
+    lab.edit(&file, "advertise_url: https://10.77.0.2:4567", "advertise_url: https://10.77.0.2:4999");
     second.reload();
 
-    for key in ["control_api.listen_port", "networking.mtu", "process.uid"] {
+    let keys = ["clustering.control_api_advertise_url", "control_api.listen_port", "networking.mtu", "process.uid"];
+    for key in keys {
         assert!(second.log().contains(&format!("key=\"{key}\"")), "{key} is not in\n{}", second.log());
     }
     assert_eq!(lab.ask(2).unwrap()["mtu"], 1420);

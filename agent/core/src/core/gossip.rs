@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 use tunmesh_membership::{Event, Identity, KeyRing, Membership, Now, Record, RecordDraft};
-use tunmesh_protocol::NodeId;
+use tunmesh_protocol::{NodeId, Secret};
 
 use super::Core;
 use crate::output::{Note, Output};
@@ -99,8 +99,14 @@ impl Core {
         }
     }
 
-    /// Says of this node what has changed.
-    pub(super) fn reintroduce(&mut self, addresses: Vec<IpNet>, identity: Option<Box<dyn Identity>>, now: Now) {
+    /// Says of this node what has changed. `secrets_before` are those that its record names.
+    pub(super) fn reintroduce(
+        &mut self,
+        addresses: Vec<IpNet>,
+        identity: Option<Box<dyn Identity>>,
+        secrets_before: Vec<Secret>,
+        now: Now,
+    ) {
         let Some(membership) = &mut self.membership else {
             return;
         };
@@ -116,6 +122,8 @@ impl Core {
         if let Some((first, others)) = self.settings.secrets.split_first()
             && let Err(error) = membership.rekey(now, KeyRing::new(first, others))
         {
+            // Their names stand in our record, in this order.
+            self.settings.secrets = secrets_before;
             notes.push(Note::SecretsUnused(error));
         }
         notes.into_iter().for_each(|note| self.note(note));

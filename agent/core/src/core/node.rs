@@ -59,13 +59,9 @@ impl Core {
         self.node.handle_session_lost(id, now);
     }
 
-    /// Takes note whether a request with packets reached a member.
-    pub fn handle_reach(&mut self, id: &NodeId, reachable: bool, now: Instant) {
-        if reachable {
-            self.node.handle_reachable(id);
-        } else {
-            self.node.handle_fault(id, now);
-        }
+    /// Takes note that a request with packets did not reach a member.
+    pub fn handle_fault(&mut self, id: &NodeId, now: Instant) {
+        self.node.handle_fault(id, now);
     }
 
     /// Heeds what the node tells, and passes it on.

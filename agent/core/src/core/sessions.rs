@@ -70,15 +70,14 @@ impl Core {
         if let Some(endpoint) = record.endpoints.first() {
             self.link(id, LinkChange::Advertised(*endpoint));
         }
-        let paths = self.settings.paths;
-        let takes_streams = paths.stream && record.capabilities.contains(STREAM);
+        let takes_streams = self.settings.paths.stream && record.capabilities.contains(STREAM);
         let Some(peering) = self.touch(id) else {
             return;
         };
         peering.sealed = Some((Arc::clone(record), number));
         peering.takes_streams = takes_streams;
         if known.is_none() {
-            peering.path.offer(Offers { udp: paths.udp, pings: true, stream: takes_streams, v0: paths.v0 }, now);
+            self.offer_ways(id, now);
         }
     }
 
@@ -89,10 +88,11 @@ impl Core {
         };
         if let Some((record, number)) = peering.sealed.take() {
             peering.told = peering.told.after(&record);
-            let stream = peering.path.offers().stream;
-            peering.path.offer(Offers { udp: false, pings: false, stream, v0: true }, now);
-            peering.path.handle_session_lost(now);
             peering.sending = None;
+            self.offer_ways(id, now);
+            if let Some(peering) = self.touch(id) {
+                peering.path.handle_session_lost(now);
+            }
             self.link(id, LinkChange::Session(None));
             self.forget(number);
         }

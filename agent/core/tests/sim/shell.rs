@@ -1,6 +1,5 @@
 //! What the core of a host wants done, as the shell does it.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use tunmesh_core::{Destination, LinkChange, Output};
@@ -75,11 +74,10 @@ impl World {
             LinkChange::Session(session) => link.session = session,
             LinkChange::Way(way) => {
                 link.way = Some(way);
-                link.asked &= way == Way::Unknown;
+                link.asked = false;
                 // Without a session they are lost, as they would wait for this very change again.
-                let is_lost = way == Way::Udp && link.session.is_none();
-                let waiting = if way == Way::Unknown { VecDeque::new() } else { std::mem::take(&mut link.waiting) };
-                for packet in waiting.into_iter().filter(|_| !is_lost) {
+                let is_lost = way == Way::Unknown || (way == Way::Udp && link.session.is_none());
+                for packet in std::mem::take(&mut link.waiting).into_iter().filter(|_| !is_lost) {
                     self.send(index, agent, id, packet);
                 }
             }

@@ -186,8 +186,7 @@ impl World {
         let now = self.now;
         let agent = self.agent_mut(from);
         match (way, taken.is_some(), reached.is_some()) {
-            (Way::V0, _, false) => agent.core.handle_reach(to, false, now),
-            (Way::V0, true, true) => agent.core.handle_reach(to, true, now),
+            (Way::V0, _, false) => agent.core.handle_fault(to, now),
             (Way::V0, false, true) => {
                 if let Some(link) = agent.links.get_mut(to) {
                     link.is_open = false;
@@ -195,7 +194,7 @@ impl World {
                 agent.core.handle_session_lost(to, now);
             }
             (Way::Stream, false, _) => agent.core.handle_stream_failed(to, now),
-            (Way::Stream | Way::Udp | Way::Unknown, ..) => {}
+            (Way::V0, true, true) | (Way::Stream | Way::Udp | Way::Unknown, ..) => {}
         }
         self.carry_out(from);
         if let Some(index) = taken {

@@ -117,13 +117,20 @@ impl Membership {
             if incarnation <= known.record.incarnation {
                 return Ok(());
             }
-        } else if self.table.len() >= self.max_members {
-            self.make_room()?;
+        } else if self.is_full() && self.longest_down().is_none() {
+            return Err(RefusedRecord::Full);
         }
         let record = self.verify(key, parts)?;
         if key == self.key {
             self.outdo(incarnation, now);
             return Ok(());
+        }
+        if self.table.get(key).is_none()
+            && self.is_full()
+            && let Some(forgotten) = self.longest_down()
+        {
+            self.table.forget(forgotten);
+            self.news.remove(forgotten);
         }
         self.accept(key, record, SignedRecord::keep(parts), now);
         Ok(())
@@ -139,7 +146,6 @@ impl Membership {
         {
             return Err(RefusedRecord::KeyChanged);
         }
-        self.counters.signatures_verified += 1;
         self.identity.verify(&record, &signer, &message(parts.encoded), parts.signature)?;
         Ok(record)
     }
@@ -195,19 +201,20 @@ impl Membership {
         }
     }
 
-    /// Forgets the member that is down for the longest time.
-    fn make_room(&mut self) -> Result<(), RefusedRecord> {
+    fn is_full(&self) -> bool {
+        self.table.len() >= self.max_members
+    }
+
+    /// The member to forget when there is no room.
+    fn longest_down(&self) -> Option<MemberKey> {
         let down = self.table.iter().filter_map(|(key, member)| match member.state {
             State::Down { since, .. } => Some((since, key)),
             State::Alive | State::Suspect { .. } => None,
         });
-        let (_, key) = down.min().ok_or(RefusedRecord::Full)?;
-        self.table.forget(key);
-        self.news.remove(key);
-        Ok(())
+        down.min().map(|(_, key)| key)
     }
 
-    fn is_live(&self, key: MemberKey) -> bool {
+    pub(super) fn is_live(&self, key: MemberKey) -> bool {
         self.table.get(key).is_some_and(|member| member.state.is_live())
     }
 }

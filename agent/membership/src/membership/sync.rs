@@ -136,14 +136,15 @@ impl Membership {
         record.into_iter().chain(lost.then_some(Topic::Suspect { by: self.key })).collect()
     }
 
-    fn push(&mut self, keys: impl IntoIterator<Item = (MemberKey, bool)>, to: SocketAddr, now: Now) {
-        if self.pushes.is_empty() {
-            self.agenda.set(Timer::Push, now.instant);
-        }
+    pub(super) fn push(&mut self, keys: impl IntoIterator<Item = (MemberKey, bool)>, to: SocketAddr, now: Now) {
+        let was_empty = self.pushes.is_empty();
         for (key, record) in keys {
             if self.pushes.len() < MAX_PUSHES {
                 self.pushes.insert((to, key, record));
             }
+        }
+        if was_empty && !self.pushes.is_empty() {
+            self.agenda.set(Timer::Push, now.instant);
         }
     }
 

@@ -78,6 +78,60 @@ proptest! {
     }
 }
 
+#[test]
+fn a_full_table_forgets_nobody_for_a_forged_record() {
+    let now = Now { instant: Instant::now(), unix: UnixTime::new(Duration::from_secs(1_795_000_000)) };
+    let mut settings = Settings::new(draft(0));
+    settings.max_members = 3;
+    let mut node = Membership::new(settings, ring(), identity(0), [1; 32], now).unwrap();
+    let source = "192.0.2.9:4600".parse().unwrap();
+    let mut stamp = now.unix_micros();
+    let mut tell = |node: &mut Membership, claims, record_of, forged: bool| {
+        stamp += 1;
+        let sent = Sent { sender: 1, kind: 0, numbers: (0, 0, 0), claims, record_of: None, wait_millis: 0 };
+        let mut message = plaintext(&sent, stamp);
+        if let Some((of, by)) = record_of {
+            let record = draft(of).record(1, 1, vec![]).unwrap();
+            let record = own::sign(identity(by).as_ref(), &record).unwrap();
+            let mut bytes = record.parts().all().to_vec();
+            let last = bytes.len() - 1;
+            bytes[last] ^= u8::from(forged);
+            message.push(0);
+            message.extend(u16::try_from(bytes.len()).unwrap().to_be_bytes());
+            message.extend(bytes);
+        }
+        node.handle_datagram(now, source, &ring().seal([0; 12], &message))
+    };
+    tell(&mut node, vec![], Some((1, 1)), false).unwrap();
+    tell(&mut node, vec![], Some((2, 2)), false).unwrap();
+    tell(&mut node, vec![(2, 1, true)], None, false).unwrap();
+    let down = MemberKey::of(&draft(2).id);
+    assert!(node.table.get(down).is_some() && !node.is_live(down));
+
+    assert!(tell(&mut node, vec![], Some((3, 3)), true).is_err());
+    assert!(node.table.get(down).is_some(), "forgotten for a forged record");
+
+    tell(&mut node, vec![], Some((3, 3)), false).unwrap();
+    assert!(node.table.get(down).is_none() && node.is_live(MemberKey::of(&draft(3).id)));
+}
+
+#[test]
+fn what_is_pushed_leaves_at_one_pace_however_many_want_it() {
+    let start = Now { instant: Instant::now(), unix: UnixTime::new(Duration::from_secs(1_795_000_000)) };
+    let mut node = Membership::new(Settings::new(draft(0)), ring(), identity(0), [1; 32], start).unwrap();
+    let to = |port: u16| ([192, 0, 2, 1], port).into();
+    for _ in 0..5 {
+        node.push([], to(1), start);
+    }
+    for port in 1..=100 {
+        node.push([(node.key, true)], to(port), start);
+    }
+
+    node.handle_timeout(start);
+
+    assert_eq!(std::iter::from_fn(|| node.poll_transmit()).count(), 8);
+}
+
 fn plaintext(sent: &Sent, stamp: u64) -> Vec<u8> {
     let key = |index: usize| MemberKey::of(&draft(index).id);
     let (a, b, c) = sent.numbers;

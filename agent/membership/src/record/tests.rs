@@ -12,19 +12,16 @@ fn ip() -> impl Strategy<Value = IpAddr> {
     ]
 }
 
-fn net() -> impl Strategy<Value = IpNet> {
-    (ip(), 0..=128_u8).prop_map(|(ip, prefix)| {
-        let most = if ip.is_ipv4() { 32 } else { 128 };
-        IpNet::new(ip, prefix.min(most)).unwrap().trunc()
-    })
-}
-
 fn record() -> impl Strategy<Value = Record> {
     let endpoint = (ip(), 1..=u16::MAX).prop_map(SocketAddr::from);
     let numbers = (any::<u64>(), any::<u64>(), any::<bool>(), any::<[u8; 32]>(), any::<u32>());
     let texts = ("[a-zA-Z0-9~:@._-]{1,128}", "https://[a-z]{1,60}:[1-9][0-9]{0,3}", "[ -~]{0,32}");
-    let lists =
-        (vec(endpoint, 0..=8), vec(net(), 0..=64), vec(ip(), 0..=64), vec(any::<[u8; 4]>().prop_map(KeyId), 0..=8));
+    let lists = (
+        vec(endpoint, 0..=8),
+        vec(ip().prop_map(IpNet::from), 0..=64),
+        vec(ip(), 0..=64),
+        vec(any::<[u8; 4]>().prop_map(KeyId), 0..=8),
+    );
     (numbers, texts, lists).prop_map(|(numbers, texts, lists)| Record {
         incarnation: numbers.0,
         started: numbers.1,
@@ -82,7 +79,7 @@ fn draft() -> RecordDraft {
         url: "https://n1:4567".parse().unwrap(),
         endpoints: vec!["192.0.2.1:4600".parse().unwrap()],
         public_key: [7; 32],
-        addresses: vec!["10.0.0.1/32".parse().unwrap(), "10.1.2.3/16".parse().unwrap()],
+        addresses: vec!["10.0.0.1/32".parse().unwrap(), "fd00::1/128".parse().unwrap()],
         groups: vec!["239.1.2.3".parse().unwrap()],
         capabilities: Capabilities(5),
         version: "1.2.3".into(),
@@ -97,7 +94,8 @@ fn the_form_of_a_record_has_not_changed() {
     let expected = [
         "01000000000000000102000000000000010107070707070707070707070707070707070707070707070707070707070707070000000500026e31",
         "000f68747470733a2f2f6e313a343536370005312e322e330104c000020111f802",
-        "04200a00000104100a010104ef01020301010203040000",
+        "04200a0000010680fd000000000000000000000000000001",
+        "0104ef01020301010203040000",
     ];
     let hex: String = record.encode().iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hex, expected.concat());
@@ -111,6 +109,33 @@ fn fields_of_a_later_version_are_skipped() {
     encoded.extend([0, 3, 9, 9, 9]);
 
     assert_eq!(Record::decode(&encoded), Ok(record));
+}
+
+#[test]
+fn a_version_that_cannot_be_printed_or_is_too_long_is_no_record() {
+    let encoded = |version: &str| Record { version: version.into(), ..draft().record(2, 1, vec![]).unwrap() }.encode();
+
+    assert!(Record::decode(&encoded("0.1.0-rc.1 of May")).is_ok());
+    for version in ["1\u{1b}[31m", "1\n", "1\u{9b}", "1\u{7f}", &"1".repeat(33)] {
+        assert_eq!(Record::decode(&encoded(version)), Err(Malformed), "{version:?}");
+    }
+}
+
+#[test]
+fn a_network_is_no_address_of_a_member() {
+    for network in ["10.1.0.0/16", "10.0.0.1/31", "fd00::/64", "0.0.0.0/0"] {
+        let network: IpNet = network.parse().unwrap();
+        let draft = RecordDraft { addresses: vec!["10.0.0.1/32".parse().unwrap(), network], ..draft() };
+        assert_eq!(draft.record(1, 1, vec![]), Err(RecordError::AddressIsNetwork { network }));
+    }
+
+    let encoded = draft().record(2, 1, vec![]).unwrap().encode();
+    let host = [4, 32, 10, 0, 0, 1];
+    let at = encoded.windows(host.len()).position(|bytes| bytes == host).unwrap();
+    for network in [&[4, 31, 10, 0, 0, 0][..], &[4, 24, 10, 0, 0], &[4, 0], &[6, 64, 253, 0, 0, 0, 0, 0, 0, 0]] {
+        let altered = [&encoded[..at], network, &encoded[at + host.len()..]].concat();
+        assert_eq!(Record::decode(&altered), Err(Malformed), "{network:?}");
+    }
 }
 
 #[test]

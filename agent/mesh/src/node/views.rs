@@ -56,11 +56,7 @@ impl Node {
             member: &peer.member,
             stamp: peer.stamp,
             last_seen: peer.heard_at,
-            stale_at: later(peer.heard_at, self.timers(&peer.member).stale_threshold),
             near: self.is_near(&peer.member),
-            session_opened_at: peer.session.opened_at,
-            faults: peer.faults,
-            registration_failures: peer.registration.failures,
             vouched: peer.vouched.as_ref(),
         }
     }
@@ -75,16 +71,8 @@ pub struct MemberView<'a> {
     pub stamp: i64,
     /// When it last registered or answered, by our clock.
     pub last_seen: Instant,
-    /// When it is removed unless it is seen again before.
-    pub stale_at: Instant,
     /// Whether it is in our own subnet.
     pub near: bool,
-    /// When the session in which we send to it was opened, if there is one.
-    pub session_opened_at: Option<Instant>,
-    /// Failures to send it packets since the last success.
-    pub faults: u32,
-    /// Failures to register to it since the last success.
-    pub registration_failures: u32,
     /// What its signed record says, while the gossip vouches for it.
     pub vouched: Option<&'a Vouched>,
 }

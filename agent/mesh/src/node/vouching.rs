@@ -32,25 +32,33 @@ impl Node {
                 return Err(Refusal::AddressChanged { before, claimed: address });
             }
         }
-        if let Some(rival) = self.peers.other_at(&member.listen_url, &member.id) {
+        let rival = self.peers.other_at(&member.listen_url, &member.id);
+        if let Some(rival) = rival {
             // Somebody who was started again comes back with its address; anybody else waits until the place is given up.
             let is_older = |other: &Vouched| other.started_at < vouched.started_at;
             let is_same = rival.member.address.address() == address;
             if rival.vouched.as_ref().is_some_and(|other| !is_same || !is_older(other)) {
                 return Err(Refusal::PlaceTaken { owner: rival.member.id.clone() });
             }
-            let rival = rival.member.id.clone();
-            self.depart(&rival, Departure::Replaced, now);
         }
-        if let Some(owner) = self.peers.by_address(address).filter(|owner| owner.member.id != member.id) {
-            let id = owner.member.id.clone();
+        let rival = rival.map(|rival| rival.member.id.clone());
+        let owner = self.peers.by_address(address).filter(|owner| owner.member.id != member.id);
+        let owner = owner.filter(|owner| Some(&owner.member.id) != rival.as_ref());
+        if let Some(owner) = owner {
             let owned_since = owner.vouched.as_ref().map(|other| (other.started_at, &owner.member.id));
             if owned_since.is_none_or(|since| since <= (vouched.started_at, &member.id)) {
-                self.hurry(&id, now);
-                return Err(Refusal::AddressTaken { owner: id });
+                let owner = owner.member.id.clone();
+                self.hurry(&owner, now);
+                return Err(Refusal::AddressTaken { owner });
             }
+        }
+        let owner = owner.map(|owner| owner.member.id.clone());
+        if let Some(rival) = rival {
+            self.depart(&rival, Departure::Replaced, now);
+        }
+        if let Some(owner) = owner {
             // Whoever this node heard of first, all nodes must agree: the one that started first has it.
-            self.depart(&id, Departure::AddressVacated, now);
+            self.depart(&owner, Departure::AddressVacated, now);
         }
         if !self.peers.contains(&member.id) {
             if self.peers.len() >= MAX_MEMBERS {

@@ -194,6 +194,50 @@ fn a_session_that_ends_in_silence_leaves_the_next_packet_to_start_anew() {
 }
 
 #[test]
+fn packets_that_no_way_was_found_for_are_given_up_and_the_next_one_asks_again() {
+    let mut world = World::new(Offers { stream: false, v0: false, ..ALL });
+    world.until(|world| world.sent > 10);
+
+    world.path.handle_unreachable();
+    assert_eq!(world.path.poll_action(), Some(PathAction::Take(Way::Unknown)));
+
+    let before = world.connects;
+    world.path.handle_wanted(world.now);
+    world.act();
+    assert_eq!((world.way, world.connects), (Way::Unknown, before + 1));
+}
+
+#[test]
+fn packets_that_wait_take_a_way_that_is_offered_later() {
+    let mut world = World::new(Offers { stream: false, v0: false, ..ALL });
+    world.until(|world| world.sent > 10);
+    assert_eq!(world.way, Way::Unknown);
+
+    world.path.offer(Offers { v0: true, ..Offers::default() }, world.now);
+
+    assert!(world.path.is_busy());
+    assert_eq!(world.until(|world| world.way != Way::Unknown), TICK);
+    assert_eq!(world.way, Way::V0);
+}
+
+#[test]
+fn packets_that_wait_go_in_datagrams_if_nothing_answers_but_nothing_else_is_left() {
+    let mut world = World::connected(ALL);
+    world.until(|world| world.sent > 2);
+    world.answers = false;
+    world.until(|world| world.way == Way::Stream);
+    world.now += IDLE;
+    world.path.offer(Offers { stream: false, v0: false, ..ALL }, world.now);
+    world.act();
+    assert_eq!(world.way, Way::Unknown);
+
+    world.path.handle_wanted(world.now);
+    world.act();
+
+    assert!(world.until(|world| world.way == Way::Udp) <= Duration::from_secs(1));
+}
+
+#[test]
 fn the_round_trip_is_that_of_answered_pings() {
     let mut world = World::new(ALL);
     world.path.handle_session(world.now);

@@ -127,7 +127,7 @@ fn members_with_an_address_that_is_none_have_no_route() {
         ("ours", false),
         ("nobody", false),
     ] {
-        assert_eq!(table.contains(&id(name)), routed, "{name}");
+        assert_eq!(table.iter().any(|(_, owner)| *owner == id(name)), routed, "{name}");
     }
     assert_eq!(table.iter().count(), 3);
 }
@@ -181,6 +181,28 @@ fn packets_pass_through_us_between_our_devices_and_anybody_else_and_not_between_
     let packet = ipv4("192.168.129.40", "192.168.129.70");
     let judged = table.inbound_v0(&id("near"), ETHERTYPE_IPV4, &packet).map(|(_, verdict)| verdict);
     assert_eq!(judged, Ok(Inbound::Forward(&id("phone"))), "by v0");
+}
+
+#[test]
+fn a_further_address_of_several_leads_to_our_own_device_or_to_who_started_first_and_then_to_who_only_says_so() {
+    let settings = Settings {
+        ipv6: Some(Ipv6Settings { address: "fd00::10".parse().unwrap(), prefix_len: 64 }),
+        devices: vec![Device { id: id("phone"), addresses: vec!["fd00::70".parse().unwrap()] }],
+        ..settings(false)
+    };
+    let members =
+        [member("a", "192.168.129.40/26"), member("b", "192.168.129.41/26"), member("c", "192.168.129.42/26")];
+    let says = |addresses: &[&str], started_at| Vouched {
+        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        started_at,
+        ..Vouched::default()
+    };
+    let said = [says(&["fd00::1", "fd00::2", "fd00::70"], 0), says(&["fd00::1", "fd00::2"], 2), says(&["fd00::1"], 1)];
+
+    let table = RouteTable::new(&settings, BTreeSet::new(), members.iter().zip(&said));
+
+    let owners = ["fd00::1", "fd00::2", "fd00::70"].map(|address| table.owner(address.parse().unwrap()));
+    assert_eq!(owners, [Some(&id("c")), Some(&id("b")), Some(&id("phone"))]);
 }
 
 #[test]

@@ -304,6 +304,22 @@ fn of_two_members_vouched_for_with_one_address_the_one_that_started_first_has_it
 }
 
 #[test]
+fn a_record_that_is_refused_for_its_address_drives_nobody_from_the_place_it_names() {
+    let mut bench = Bench::new(settings());
+    let started = |started_at| Vouched { started_at, ..Vouched::default() };
+    bench.node.vouch(member("b", "10.0.0.2/24"), started(1), bench.now).unwrap();
+    bench.node.vouch(member("c", "10.0.0.3/24"), started(1), bench.now).unwrap();
+    bench.settle(&member("d", "10.0.0.4/24"));
+    let mut newcomer = member("x", "10.0.0.2/24");
+    newcomer.listen_url = url("https://d");
+
+    let outcome = bench.node.vouch(newcomer, started(2), bench.now);
+
+    assert_eq!(outcome, Err(Refusal::AddressTaken { owner: id("b") }));
+    assert_eq!(bench.known(), ["b", "c", "d"]);
+}
+
+#[test]
 fn a_member_that_nobody_vouches_for_keeps_its_address() {
     let mut bench = Bench::new(settings());
     bench.settle(&member("b", "10.0.0.2/24"));

@@ -6,11 +6,10 @@ use crate::support::*;
 
 #[test]
 fn near_and_far_members_are_registered_to_at_their_exact_intervals() {
-    for (address, interval, stale) in [("10.0.0.2/24", 5u32, 30), ("10.0.7.2/24", 30, 120)] {
+    for (address, interval) in [("10.0.0.2/24", 5u32), ("10.0.7.2/24", 30)] {
         let mut bench = Bench::new(settings());
         let b = member("b", address);
         bench.settle(&b);
-        assert_eq!(bench.node.member(&b.id).unwrap().stale_at, bench.now + secs(stale));
 
         let (first, actions) = bench.next_actions(secs(200));
         assert_eq!(actions, ["register b"]);
@@ -26,19 +25,23 @@ fn near_and_far_members_are_registered_to_at_their_exact_intervals() {
 
 #[test]
 fn a_silent_member_is_removed_at_the_threshold_with_its_route() {
-    let mut bench = Bench::new(settings());
-    bench.settle(&member("b", "10.0.0.2/24"));
-    let before = bench.node.routes();
+    for (address, stale) in [("10.0.0.2/24", 30), ("10.0.7.2/24", 120)] {
+        let mut bench = Bench::new(settings());
+        let b = member("b", address);
+        bench.settle(&b);
+        let before = bench.node.routes();
 
-    bench.pass(std::time::Duration::from_millis(29_999));
-    assert_eq!(bench.known(), ["b"]);
-    bench.pass(std::time::Duration::from_millis(1));
+        bench.pass(secs(stale) - std::time::Duration::from_millis(1));
+        assert_eq!(bench.known(), ["b"]);
+        bench.pass(std::time::Duration::from_millis(1));
 
-    assert_eq!(bench.known(), Vec::<String>::new());
-    assert_eq!(bench.events(), ["left b Stale", "routes"]);
-    assert!(!bench.node.routes().contains(&id("b")));
-    assert!(before.contains(&id("b")), "a table once handed out does not change");
-    assert_eq!(bench.node.poll_timeout(), None);
+        assert_eq!(bench.known(), Vec::<String>::new());
+        assert_eq!(bench.events(), ["left b Stale", "routes"]);
+        let address = b.address.address().into();
+        assert_eq!(bench.node.routes().owner(address), None);
+        assert_eq!(before.owner(address), Some(&b.id), "a table once handed out does not change");
+        assert_eq!(bench.node.poll_timeout(), None);
+    }
 }
 
 #[test]
@@ -83,11 +86,10 @@ fn failed_registrations_are_repeated_soon_and_then_once_per_groom_interval() {
         .collect();
 
     assert_eq!(waits, [1, 2, 4, 5, 5, 5]);
-    assert_eq!(bench.node.member(&b.id).unwrap().registration_failures, 6);
 }
 
 #[test]
-fn faults_are_counted_and_bring_the_next_registration_forward_once_a_second() {
+fn faults_bring_the_next_registration_forward_once_a_second() {
     let mut bench = Bench::new(settings());
     let b = member("b", "10.0.7.2/24");
     bench.settle(&b);
@@ -102,9 +104,6 @@ fn faults_are_counted_and_bring_the_next_registration_forward_once_a_second() {
     }
 
     assert_eq!(registrations, 6, "after 0, 1, 2, 3, 4 and 5 s");
-    assert_eq!(bench.node.member(&b.id).unwrap().faults, 50);
-    bench.node.handle_reachable(&b.id);
-    assert_eq!(bench.node.member(&b.id).unwrap().faults, 0);
 }
 
 #[test]

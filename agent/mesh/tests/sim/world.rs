@@ -195,7 +195,10 @@ impl World {
     #[track_caller]
     pub(crate) fn assert_routed(&self, index: usize, other: usize) {
         let [from, to] = [index, other].map(|index| self.hosts[index].node.as_ref().expect("it runs"));
-        assert!(from.routes().contains(&local(to).id), "{index} to {other}, seed {}", self.seed);
+        let to = local(to);
+        let routes = from.routes();
+        let owner = routes.owner(to.address.address().into());
+        assert_eq!(owner, Some(&to.id), "{index} to {other}, seed {}", self.seed);
     }
 
     /// Those of `others` that are near to `index`.

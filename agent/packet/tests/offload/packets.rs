@@ -218,6 +218,7 @@ impl Arena {
             for piece in frame.pieces {
                 packet.extend(&self.bytes[piece.clone()]);
             }
+            assert_eq!(frame.total_len(), split(&packet, &offload).unwrap().total_len());
             frames.push((offload, packet));
         });
         frames
@@ -243,7 +244,9 @@ pub(crate) fn cut(packet: &[u8], offload: &Offload, checksum: L4Checksum) -> Vec
         assert_eq!(out.split_off(len), [0xee; 3], "nothing behind the segment is touched");
         out
     };
-    (0..segments.count()).map(write).collect()
+    let written: Vec<_> = (0..segments.count()).map(write).collect();
+    assert_eq!(segments.total_len(), written.iter().map(Vec::len).sum::<usize>());
+    written
 }
 
 /// `len` bytes that differ with `seed`.

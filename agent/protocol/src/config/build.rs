@@ -65,6 +65,11 @@ pub(super) fn check(values: &Values, problems: &mut Vec<Finding>, warnings: &mut
         problems.push(Finding::new(&path, line, reason, fix).with_value("true"));
     }
     networking::check(values, problems, warnings);
+    if values.secrets(PREVIOUS_SECRETS).len() > MAX_PREVIOUS_SECRETS {
+        let (path, line) = at(PREVIOUS_SECRETS);
+        let reason = format!("this node can tell the others of at most {MAX_PREVIOUS_SECRETS} beside the secret");
+        problems.push(Finding::new(&path, line, reason, "remove those that no node signs with any more"));
+    }
     if values.secret(SECRET).is_some_and(|secret| is_weak(secret.as_bytes())) {
         let (path, line) = at(SECRET);
         let reason = "it is easy to guess, and one captured token is enough to try guesses";
@@ -90,7 +95,7 @@ pub(super) fn config(values: &Values) -> Config {
         clustering: Clustering {
             auth: Auth {
                 address_certificates: flag(ADDRESS_CERTIFICATES),
-                previous_secrets: values.secrets("clustering/auth/previous_secrets"),
+                previous_secrets: values.secrets(PREVIOUS_SECRETS),
                 pub_key_size: unsigned("clustering/auth/pub_key_size").unwrap_or(2048),
                 secret: values.secret(SECRET).expect("a required key"),
             },
@@ -132,7 +137,6 @@ pub(super) fn config(values: &Values) -> Config {
                 Some("prometheus") => MonitoringMethod::Prometheus,
                 _ => MonitoringMethod::None,
             },
-            metric_ttl: time("monitoring/metric_ttl"),
             prometheus: Prometheus {
                 base_labels: values.labels("monitoring/prometheus/base_labels").unwrap_or_default(),
             },
@@ -208,8 +212,12 @@ const GROUPS: &str = "clustering/bootstrap_groups";
 const HANDOVER: &str = "networking/tun_handover";
 const HANDOVER_FD: &str = "networking/tun_handover/fd";
 const HANDOVER_SOCKET: &str = "networking/tun_handover/socket";
+const PREVIOUS_SECRETS: &str = "clustering/auth/previous_secrets";
 const REGISTRATIONS: &str = "process/timing/registrations";
 const SECRET: &str = "clustering/auth/secret";
+
+/// A record names as many, with the secret itself.
+const MAX_PREVIOUS_SECRETS: usize = 7;
 
 /// Bytes of a device name, one less than the kernel's IFNAMSIZ.
 const MAX_DEVICE: usize = 15;

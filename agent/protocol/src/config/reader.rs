@@ -151,8 +151,12 @@ impl<'o, 'a> Reader<'o, 'a> {
                         &path,
                         node,
                         "it is not a label name",
-                        "use letters, digits and _, not a digit first, and not node_id",
+                        "use letters, digits and _, not a digit first, and not __ first",
                     );
+                }
+                Content::Scalar { .. } if METRIC_LABELS.contains(&name) => {
+                    let fix = format!("use another name than {}", METRIC_LABELS.join(", "));
+                    self.wrong(&path, node, "a metric has a label of that name already", &fix);
                 }
                 Content::Scalar { text, .. } => {
                     labels.insert(name.to_owned(), text.clone());
@@ -233,12 +237,11 @@ fn is_placeholder(kind: &Scalar, node: &Node) -> bool {
     }
 }
 
-/// A label name of Prometheus that is not taken.
+/// A label name of Prometheus.
 fn is_label(name: &str) -> bool {
     let mut chars = name.chars();
     chars.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
-        && !matches!(name, "node_id" | "le")
         && !name.starts_with("__")
 }
 
@@ -259,6 +262,10 @@ fn shown(path: &str, name: &str) -> String {
 pub(super) fn full(path: &str) -> String {
     if path.is_empty() { ROOT.to_owned() } else { format!("{ROOT}/{path}") }
 }
+
+/// The labels that metrics of a node have, and Prometheus those of histograms (`le`); no base label may have their names, as
+/// two labels of one name make Prometheus refuse the whole page.
+pub const METRIC_LABELS: &[&str] = &["dest_node_id", "le", "node_id", "peer", "reason", "source_node_id", "version"];
 
 /// Characters of a name that are repeated.
 const MAX_NAME: usize = 80;

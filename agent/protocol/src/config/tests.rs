@@ -78,6 +78,20 @@ fn a_secret_that_lost_its_key_is_not_repeated() {
 }
 
 #[test]
+fn no_more_previous_secrets_are_taken_than_others_can_be_told_of() {
+    let secrets = |count: usize| {
+        let list: Vec<_> = (0..count).map(|index| format!("{index}{SECRET}")).collect();
+        valid().replace("auth:\n", &format!("auth:\n      previous_secrets: [{}]\n", list.join(", ")))
+    };
+    assert!(read(&secrets(7)).is_ok());
+
+    let problems = read(&secrets(8)).err().unwrap();
+
+    assert_eq!(problems.0[0].path, "tun_mesh/clustering/auth/previous_secrets");
+    assert!(problems.0[0].reason.contains("at most 7"), "{problems}");
+}
+
+#[test]
 fn a_misspelt_key_of_the_auth_group_is_named() {
     let problems = read(&valid().replace("secret:", "secert:")).err().unwrap();
     assert_eq!(problems.0[0].path, "tun_mesh/clustering/auth/secert");
@@ -117,6 +131,18 @@ fn of_two_of_one_name_the_last_counts_and_a_warning_says_so() {
 }
 
 #[test]
+fn a_base_label_that_a_metric_has_already_is_refused() {
+    for taken in METRIC_LABELS {
+        let Err(problems) = read(&valid().replace("env_name:", &format!("{taken}:"))) else {
+            panic!("{taken} was taken")
+        };
+        assert_eq!(problems.0.len(), 1, "{problems}");
+        assert_eq!(problems.0[0].path, format!("tun_mesh/monitoring/prometheus/base_labels/{taken}"));
+        assert!(problems.0[0].reason.contains("has a label of that name"), "{problems}");
+    }
+}
+
+#[test]
 fn a_handover_of_nothing_is_refused_once() {
     for (handover, path) in
         [("{}", "tun_mesh/networking/tun_handover"), ("{fd: x}", "tun_mesh/networking/tun_handover/fd")]
@@ -147,7 +173,7 @@ proptest! {
         (host, prefix_len, retries) in (1u32..0x00ff_ffff, 8u8..=32, -1i32..),
         (tenths, seconds, minutes) in (5u32..=36_000, 1u32..=3600, 1u32..=60),
         secret in "\\PC{32,64}",
-        labels in proptest::collection::btree_map("[a-z][a-z_0-9]{0,8}".prop_filter("taken", |name| name != "le" && name != "node_id"), "\\PC{0,16}", 0..4),
+        labels in proptest::collection::btree_map("[a-z][a-z_0-9]{0,8}".prop_filter("taken", |name| !METRIC_LABELS.contains(&name.as_str())), "\\PC{0,16}", 0..4),
         groups in proptest::collection::btree_map("[\\PC&&[^/]]{0,12}", proptest::collection::vec(1u16.., 0..3), 0..4),
         flags in any::<[bool; 4]>(),
     ) {

@@ -62,7 +62,6 @@ groups! {
     Monitoring {
         enable_node_packet_metrics: bool,
         method: MonitoringMethod,
-        metric_ttl: Duration,
         prometheus: Prometheus,
     }
     Networking {
@@ -88,6 +87,7 @@ groups! {
         mesh: RegistrationTimers,
         startup_grace: Duration,
     }
+    #[derive(PartialEq, Eq)]
     Ssl { ca_file_path: Option<PathBuf>, cert_file_path: PathBuf, key_file_path: PathBuf, verify_hostname: bool, }
     Timing {
         auth: AuthTiming,

@@ -15,7 +15,7 @@ impl Endpoint {
     /// Takes a datagram of type 1 to 3 that came from `source`; returns whose it is, authenticated.
     ///
     /// # Errors
-    /// [`Refusal`], which is counted too. There is nothing to be done about it; an answer, if any, is a cookie.
+    /// [`Refusal`]. There is nothing to be done about it; an answer, if any, is a cookie.
     pub fn handle_datagram(&mut self, now: Now, source: SocketAddr, datagram: &[u8]) -> Result<PeerId, Refusal> {
         let handled = match wire::message_type(datagram) {
             Some(MessageType::Initiation) => self.handle_initiation(now, source, datagram),
@@ -23,9 +23,8 @@ impl Endpoint {
             Some(MessageType::Cookie) => self.handle_cookie(now.instant, datagram),
             Some(MessageType::Transport) | None => Err(Refusal::Malformed),
         };
-        match handled {
-            Ok(id) => self.schedule(id, now.instant),
-            Err(reason) => self.counters.refuse(reason),
+        if let Ok(id) = handled {
+            self.schedule(id, now.instant);
         }
         handled
     }
@@ -39,7 +38,7 @@ impl Endpoint {
         if peer.settings.suite != suite {
             return Err(Refusal::WrongSuite);
         }
-        if responder.timestamp <= peer.received_timestamp {
+        if responder.timestamp <= peer.stamps.received {
             return Err(Refusal::Replayed);
         }
         if peer.initiation_received.is_some_and(|last| now.instant < last + self.timers.initiation_interval) {
@@ -47,7 +46,7 @@ impl Endpoint {
         }
         let timestamp = responder.timestamp;
         let (keys, body) = responder.respond(peer.settings.preshared_key.as_ref()).map_err(|_| Refusal::Forged)?;
-        peer.received_timestamp = timestamp;
+        peer.stamps.received = timestamp;
         peer.initiation_received = Some(now.instant);
         peer.activity.note_received(now.instant, false);
 
@@ -64,7 +63,6 @@ impl Endpoint {
             self.retire(id, &unused);
         }
         self.transmits.push_back(Transmit { to: Target::Address(source), datagram });
-        self.counters.responses_sent += 1;
         let slot = self.establish(id, Role::Responder, (local_index, remote_index), &keys, source, now.instant);
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.next = slot;
@@ -115,7 +113,6 @@ impl Endpoint {
         let mac1 = peer.mac1.ok_or(Refusal::UnknownIndex)?;
         let cookie = cookie::open(datagram, &mac1, &key).ok_or(Refusal::Forged)?;
         peer.cookie = Some((cookie, now));
-        self.counters.cookies_received += 1;
         Ok(id)
     }
 
@@ -132,7 +129,6 @@ impl Endpoint {
                 let mac1 = mac::mac1_of(datagram);
                 let datagram = cookie::reply(index, &cookie, &mac1, &self.cookie_key, &mut self.random);
                 self.transmits.push_back(Transmit { to: Target::Address(source), datagram });
-                self.counters.cookies_sent += 1;
                 return Err(Refusal::CookieRequired);
             }
             if !self.load.admits(source) {

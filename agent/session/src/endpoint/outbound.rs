@@ -35,7 +35,6 @@ impl Endpoint {
             peer.mac1 = Some(mac::sign(&mut datagram, &key, peer.cookie(now.instant, &self.timers)));
             peer.activity.note_sent(now.instant, false);
             self.transmits.push_back(Transmit { to: Target::Peer(id), datagram });
-            self.counters.initiations_sent += 1;
             self.forget_index(before);
         } else {
             self.forget_index(Some(index)); // No secret can be agreed with that key: given up in time.
@@ -48,7 +47,6 @@ impl Endpoint {
         peer.activity.forgive();
         let index = peer.attempt.take().and_then(|attempt| attempt.index());
         self.forget_index(index);
-        self.counters.given_up += 1;
         self.events.push_back(Event::Unreachable { peer: id });
     }
 }

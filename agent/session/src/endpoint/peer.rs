@@ -20,12 +20,9 @@ pub(super) struct Peer {
     /// The handshake of ours that is under way.
     pub(super) attempt: Option<Attempt>,
     pub(super) activity: Arc<Activity>,
-    /// The timestamp of our last initiation.
-    pub(super) sent_timestamp: Tai64n,
+    pub(super) stamps: Stamps,
     /// When our last initiation was sent.
     pub(super) initiation_sent: Option<Instant>,
-    /// The timestamp of the last initiation of the peer that was heeded.
-    pub(super) received_timestamp: Tai64n,
     /// When the last initiation of the peer was heeded.
     pub(super) initiation_received: Option<Instant>,
     /// mac1 of our last initiation or response, which a cookie reply belongs to.
@@ -33,9 +30,17 @@ pub(super) struct Peer {
     /// The cookie that the peer gave us, and when.
     pub(super) cookie: Option<(Mac, Instant)>,
     pub(super) last_handshake: Option<Instant>,
-    pub(super) handshakes: u64,
     /// When the endpoint looks at it next.
     pub(super) deadline: Option<Instant>,
+}
+
+/// What outlives a peer that is removed, so that nothing captured counts once it is back.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Stamps {
+    /// The timestamp of our last initiation.
+    pub(super) sent: Tai64n,
+    /// The timestamp of the last initiation of the peer that was heeded.
+    pub(super) received: Tai64n,
 }
 
 /// A session and when it is replaced.
@@ -78,7 +83,8 @@ pub(super) enum Due {
 }
 
 impl Peer {
-    pub(super) fn new(settings: PeerSettings, epoch: Instant) -> Self {
+    /// A peer of which nothing is known but the `stamps` of its and our last initiations.
+    pub(super) fn new(settings: PeerSettings, stamps: Stamps, epoch: Instant) -> Self {
         Self {
             settings,
             previous: None,
@@ -86,27 +92,18 @@ impl Peer {
             next: None,
             attempt: None,
             activity: Arc::new(Activity::new(epoch)),
-            sent_timestamp: Tai64n::default(),
+            stamps,
             initiation_sent: None,
-            received_timestamp: Tai64n::default(),
             initiation_received: None,
             mac1: None,
             cookie: None,
             last_handshake: None,
-            handshakes: 0,
             deadline: None,
         }
     }
 
     pub(super) fn status(&self) -> PeerStatus {
-        PeerStatus {
-            last_handshake: self.last_handshake,
-            handshakes: self.handshakes,
-            sendable: self.current.is_some(),
-            connecting: self.attempt.is_some(),
-            last_sent: self.activity.sent(),
-            last_received: self.activity.received(),
-        }
+        PeerStatus { last_handshake: self.last_handshake, sendable: self.current.is_some() }
     }
 
     /// What is due by `now`, if anything. Doing it makes it no longer due.
@@ -142,7 +139,7 @@ impl Peer {
             let what = if attempt.retry_at >= given_up { Due::GiveUp } else { Due::Retry };
             tell(attempt.retry_at.min(given_up), Some(what));
         }
-        let heard = self.activity.sent().max(self.activity.received());
+        let sent = self.activity.sent();
         match (&self.current, self.settings.keepalive.map(|keepalive| keepalive.max(SHORTEST_KEEPALIVE))) {
             (Some(current), keepalive) => {
                 if self.attempt.is_none() {
@@ -154,11 +151,11 @@ impl Peer {
                 let waiting = self.activity.unacknowledged();
                 tell(waiting.unwrap_or(now) + timers.keepalive_timeout, waiting.map(|_| Due::Keepalive));
                 if let Some(keepalive) = keepalive {
-                    tell(heard.unwrap_or(current.born) + keepalive, Some(Due::Keepalive));
+                    tell(sent.unwrap_or(current.born) + keepalive, Some(Due::Keepalive));
                 }
             }
             (None, Some(keepalive)) if self.attempt.is_none() => {
-                tell(heard.map_or(now, |heard| heard + keepalive), Some(Due::Start));
+                tell(sent.map_or(now, |sent| sent + keepalive), Some(Due::Start));
             }
             (None, _) => {}
         }
@@ -189,7 +186,6 @@ impl Peer {
     /// Takes note that a handshake is done; returns the index of the one of ours that ends with it.
     pub(super) fn handshake_done(&mut self, now: Instant) -> Option<u32> {
         self.last_handshake = Some(now);
-        self.handshakes += 1;
         self.attempt.take().and_then(|attempt| attempt.index())
     }
 
@@ -204,8 +200,8 @@ impl Peer {
 
     /// The timestamp for an initiation now: later than that of any before, even if the clock was set back.
     pub(super) fn next_timestamp(&mut self, now: Duration) -> Tai64n {
-        self.sent_timestamp = Tai64n::at(now).max(self.sent_timestamp.next());
-        self.sent_timestamp
+        self.stamps.sent = Tai64n::at(now).max(self.stamps.sent.next());
+        self.stamps.sent
     }
 
     /// The cookie to show to the peer.

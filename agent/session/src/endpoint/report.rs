@@ -71,16 +71,8 @@ pub enum Target {
 pub struct PeerStatus {
     /// When the last handshake was done.
     pub last_handshake: Option<Instant>,
-    /// Handshakes done: as the initiator those answered, as the responder those whose session was used.
-    pub handshakes: u64,
     /// Whether there is a session to send on.
     pub sendable: bool,
-    /// Whether a handshake of ours is under way.
-    pub connecting: bool,
-    /// When the last authenticated message was sent, to the millisecond.
-    pub last_sent: Option<Instant>,
-    /// When the last authenticated message came, to the millisecond.
-    pub last_received: Option<Instant>,
 }
 
 /// Why a handshake message was not heeded.
@@ -116,62 +108,4 @@ pub enum Refusal {
     /// The peer is known with another suite.
     #[error("the peer uses another suite")]
     WrongSuite,
-}
-
-impl Refusal {
-    /// All of them, in the order of the alphabet.
-    pub const ALL: [Self; 10] = [
-        Self::CookieRequired,
-        Self::Forged,
-        Self::Malformed,
-        Self::PeerTooFast,
-        Self::Replayed,
-        Self::SourceTooFast,
-        Self::UnknownIndex,
-        Self::UnknownPeer,
-        Self::WrongMac,
-        Self::WrongSuite,
-    ];
-}
-
-/// How often what happened since the endpoint was made.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Initiations sent, repetitions included.
-    pub initiations_sent: u64,
-    /// Responses sent.
-    pub responses_sent: u64,
-    /// Cookies sent in place of a response.
-    pub cookies_sent: u64,
-    /// Cookies received that authenticate.
-    pub cookies_received: u64,
-    /// Handshakes given up after `rekey_attempt_time`.
-    pub given_up: u64,
-    refused: [u64; Refusal::ALL.len()],
-}
-
-impl Counters {
-    /// Handshake messages not heeded because of `reason`.
-    pub fn refused(&self, reason: Refusal) -> u64 {
-        self.refused[reason as usize]
-    }
-
-    pub(super) fn refuse(&mut self, reason: Refusal) {
-        self.refused[reason as usize] += 1;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_refusal_is_counted_apart() {
-        let mut counters = Counters::default();
-        for (count, reason) in (1..).zip(Refusal::ALL) {
-            (0..count).for_each(|_| counters.refuse(reason));
-        }
-
-        assert_eq!(Refusal::ALL.map(|reason| counters.refused(reason)), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
-    }
 }

@@ -97,6 +97,11 @@ impl World {
         Now { instant: self.instant(), unix: UNIX + self.now }
     }
 
+    /// Responses to handshakes that node `i` sent.
+    pub(crate) fn responses(&self, i: usize) -> usize {
+        self.sent.iter().filter(|(from, _, datagram)| (*from, datagram[0]) == (i, 2)).count()
+    }
+
     pub(crate) fn chance(&mut self) -> &mut Chance {
         &mut self.chance
     }
@@ -269,9 +274,10 @@ impl Node {
         (0..100).filter(|i| self.endpoint.status(PeerId(*i)).is_some()).count()
     }
 
-    /// Handshakes done with node `i`.
-    pub(crate) fn handshakes(&self, i: usize) -> u64 {
-        self.endpoint.status(id(i)).unwrap().handshakes
+    /// Handshakes done with node `i`: as the initiator those answered, as the responder those whose session was used.
+    pub(crate) fn handshakes(&self, i: usize) -> usize {
+        let is_done = |event: &&Event| matches!(event, Event::Sendable { peer, .. } if *peer == id(i));
+        self.events.iter().filter(is_done).count()
     }
 }
 

@@ -148,7 +148,7 @@ impl Lane {
         true
     }
 
-    /// The running session, with proof that it is not being replaced; asks for one if there is none.
+    /// The running session, with proof that it is not being replaced; none while there is none or it is being replaced.
     fn session(&self) -> Option<(Arc<OutboundSession>, OwnedRwLockReadGuard<()>)> {
         let gate = Arc::clone(&self.peer.gate).try_read_owned().ok()?;
         Some((self.peer.outbound.load_full()?, gate))
@@ -246,7 +246,7 @@ impl Lane {
         let micros = u64::try_from(request.sent_at.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.peer.counters.answer_micros.store(micros, Relaxed);
         match response.status {
-            200..300 => self.note(true),
+            200..300 => {}
             404 if request.is_batch => {
                 self.batches_refused = true;
                 self.repeat(request);
@@ -260,7 +260,7 @@ impl Lane {
             }
             _ => {
                 self.count(DropReason::Exception, request.packets.len());
-                self.note(false);
+                self.fault();
             }
         }
         if response.closes {
@@ -272,7 +272,7 @@ impl Lane {
     fn repeat(&mut self, request: InFlight) {
         if request.is_repeat {
             self.count(DropReason::Exception, request.packets.len());
-            self.note(false);
+            self.fault();
         } else {
             self.again.extend(request.packets);
         }
@@ -291,7 +291,7 @@ impl Lane {
         self.connection = None;
         let lost: usize = self.in_flight.drain(..).map(|request| request.packets.len()).sum();
         self.count(DropReason::Expired, lost);
-        self.note(false);
+        self.fault();
     }
 
     fn overdue(&mut self) {
@@ -303,11 +303,9 @@ impl Lane {
         }
     }
 
-    fn note(&self, reachable: bool) {
-        if !reachable {
-            self.peer.counters.faults.fetch_add(1, Relaxed);
-        }
-        self.shared.owner.note(&self.peer.id, reachable);
+    fn fault(&self) {
+        self.peer.counters.faults.fetch_add(1, Relaxed);
+        self.shared.owner.fault(&self.peer.id);
     }
 
     fn count(&self, reason: DropReason, packets: usize) {

@@ -8,7 +8,7 @@ pub(super) struct Response {
     pub(super) status: u16,
 }
 
-/// The other side does not speak HTTP/1.1, or sends more than 16 kB for an answer without content.
+/// The other side does not speak HTTP/1.1, or sends more than [`MAX_LEN`] bytes for an answer without content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the answer is not HTTP/1.1 of at most {MAX_LEN} bytes")]
 pub(super) struct MalformedResponse;

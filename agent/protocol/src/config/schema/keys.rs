@@ -94,5 +94,10 @@ const MONITORING: &[Key] = &[
     group("prometheus", PROMETHEUS, Need::Absent, "For method prometheus", ""),
 ];
 
-const PROMETHEUS: &[Key] =
-    &[key("base_labels", Kind::Labels, Need::Default("{}"), "Labels of every metric", "node_id is always one.")];
+const PROMETHEUS: &[Key] = &[key(
+    "base_labels",
+    Kind::Labels,
+    Need::Default("{}"),
+    "Labels of every metric",
+    "node_id is always one. Not dest_node_id, le, node_id, peer, reason, source_node_id, version: metrics have these.",
+)];

@@ -95,7 +95,7 @@ const DATA_PLANE: &[Key] = &[
         Kind::List(Scalar::Choice(&[
             ("udp", "Sealed datagrams"),
             ("stream", "IP packets over the TLS port (RFC 9484), where UDP is blocked"),
-            ("v0", "Requests of the original protocol"),
+            ("v0", "Requests of the original protocol; always used with a member that takes nothing else"),
         ])),
         Need::Default("[udp, stream, v0]"),
         "Ways of carrying packets that this node uses and takes",
