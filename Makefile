@@ -3,7 +3,7 @@ CARGO ?= cargo
 BIN := target/release/tunmesh
 NAME ?= tunmesh
 
-.PHONY: help demo test bench soak rotation sim fuzz lint setup docs clean cluster cluster-down
+.PHONY: help demo test bench soak rotation sim fuzz lint setup docs clean cluster cluster-down cluster-test
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ cluster: ## A real Kubernetes cluster on this machine, NAME=tunmesh; prints how 
 
 cluster-down: ## Remove that cluster and all that came with it
 	e2e/cluster/down.py --name $(NAME)
+
+cluster-test: ## Two clusters side by side; the machine must be as it was before
+	e2e/cluster/selftest.py
 
 setup:
 	scripts/setup.sh

@@ -13,13 +13,15 @@ use crate::{logging, settings};
 /// Takes over changes of the configuration file, and of the certificates it names, while the node runs.
 ///
 /// The files are read every [`INTERVAL`], on SIGHUP, and when the mesh core is about to bootstrap again and the file
-/// asks for that. A file that cannot be used is reported once and changes nothing; once it or a certificate it names changes,
-/// it is tried again.
+/// asks for that. A file that cannot be used changes nothing; it is tried again each time, as a certificate may still come, and
+/// reported once.
 pub(super) async fn watch(shared: Arc<Shared>, path: PathBuf, mut hang_up: Signal, due: Arc<Notify>) {
     let mut tick = tokio::time::interval(INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ssl = shared.live.load().config.control_api.ssl.clone();
     let mut seen = fingerprint(&path, &ssl);
+    // Why the file cannot be used at the moment.
+    let mut refused: Option<String> = None;
     loop {
         let asked = tokio::select! {
             _ = tick.tick() => false,
@@ -27,41 +29,45 @@ pub(super) async fn watch(shared: Arc<Shared>, path: PathBuf, mut hang_up: Signa
             () = due.notified() => false,
         };
         let now = fingerprint(&path, &ssl);
-        if now == seen && !asked {
+        let changed = now != seen;
+        if !changed && refused.is_none() && !asked {
             continue;
         }
         seen = now;
-        let parsed = settings::read(&path);
-        if let Ok(parsed) = &parsed
-            && parsed.config.control_api.ssl != ssl
-        {
-            ssl = parsed.config.control_api.ssl.clone();
-            let file = seen.swap_remove(0);
-            seen = fingerprint(&path, &ssl);
-            // Of the file itself as it was before it was read: a change since then is not missed.
-            seen[0] = file;
-        }
-        let outcome = match parsed {
-            Ok(parsed) => take_over(&shared, parsed).await,
+        let outcome = match settings::read(&path) {
+            Ok(parsed) => {
+                let next = parsed.config.control_api.ssl.clone();
+                if next != ssl {
+                    ssl = next;
+                    // The file itself as it was before it was read: a change since then is not missed.
+                    let certificates = fingerprint(&path, &ssl).split_off(1);
+                    seen.truncate(1);
+                    seen.extend(certificates);
+                }
+                take_over(&shared, parsed).await
+            }
             Err(error) => Err(error.into()),
         };
-        if let Err(error) = outcome {
-            tracing::error!(error = format!("{error:#}"), "the changed configuration is not used");
+        let error = outcome.err().map(|error| format!("{error:#}"));
+        if let Some(text) = error.as_ref().filter(|_| changed || asked || error != refused) {
+            tracing::error!(error = text, "the changed configuration is not used");
         }
+        refused = error;
     }
 }
 
 async fn take_over(shared: &Shared, parsed: Parsed) -> anyhow::Result<()> {
-    for warning in &parsed.warnings {
-        tracing::warn!(%warning, "configuration");
-    }
     let mut config = parsed.config;
-    for key in keep_fixed(&mut config, &shared.live.load().config) {
-        tracing::warn!(key, "a change of this key needs a restart; the running value stays");
-    }
+    let kept = keep_fixed(&mut config, &shared.live.load().config);
     let (core, level) = (settings::mesh(&config, &shared.id), config.logging.level);
     shared.live.store(Arc::new(Live::new(config)?));
     logging::change_level(level);
+    for warning in &parsed.warnings {
+        tracing::warn!(%warning, "configuration");
+    }
+    for key in kept {
+        tracing::warn!(key, "a change of this key needs a restart; the running value stays");
+    }
     shared.owner.reconfigure(core).await?;
     tracing::info!("configuration reloaded");
     Ok(())

@@ -45,7 +45,7 @@ fn a_node_on_a_host_without_ipv6_tells_nobody_to_send_any() {
     lab.wait_for_mesh(&[1, 2]);
 
     let addresses = [1, 2].map(|number| lab.ask(number).unwrap()["address_ipv6"].clone());
-    assert_eq!(addresses, [ipv6(1).to_string().into(), serde_json::Value::Null]);
+    assert_eq!(addresses, [format!("{}/64", ipv6(1)).into(), serde_json::Value::Null]);
     assert!(lab.pings(1, 2));
 }
 

@@ -89,7 +89,10 @@ pub(crate) fn deltas(case: &str, counts: impl Iterator<Item = (String, f64)>) ->
     let counted = ["packet/", "batch/", "broadcast/"].iter().any(|group| case.starts_with(group));
     let mut words = Vec::new();
     for (name, count) in counts.filter(|(_, count)| counted && *count > 0.0) {
-        if NOISE.contains(&(case, name.as_str())) || name == "dropped_packets{reason=expired}" {
+        // What the kernel answers to packets that were written may find its queue full, or wait too long in it.
+        let is_answer =
+            ["dropped_packets{reason=expired}", "dropped_packets{reason=queue_full}"].contains(&name.as_str());
+        if NOISE.contains(&(case, name.as_str())) || is_answer {
             continue;
         }
         match name.strip_prefix("dropped_packets{reason=") {

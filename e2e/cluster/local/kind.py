@@ -10,14 +10,14 @@ from . import images, network, node, store
 from .cluster import Cluster
 from .engine import Engine
 from .gotools import built
-from .steps import need_root, run, step
+from .steps import need_root, run, step, wait_for
 
 #: The one that this release of kind names as its own; there is none of a later Kubernetes.
 OFFICIAL = "kindest/node:v1.37.0@sha256:a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5"
 NODES = ["control-plane", "worker", "worker"]
 #: The kubelet refuses cgroup v1 unless told otherwise.
 KUBELET = {"kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1", "failCgroupV1": False}
-PULL_LIMIT, READY_LIMIT = 300, "180s"
+PULL_LIMIT, REGISTER_LIMIT, READY_LIMIT = 300, 60, "180s"
 
 
 def up(cluster: Cluster) -> None:
@@ -34,6 +34,8 @@ def up(cluster: Cluster) -> None:
             store.made()
             create(cluster, node.IMAGE, {"apiServerAddress": start_engine(cluster), "apiServerPort": 6443})
         with step("every node ready and DNS answering"):
+            # A node that joined may not have its object yet, and `kubectl wait` knows only of those that are there.
+            wait_for(lambda: len(kubectl(cluster, "get", "nodes", "--output=name").split()) == len(NODES), "the last node's object", REGISTER_LIMIT)
             kubectl(cluster, "wait", "--for=condition=Ready", "nodes", "--all", f"--timeout={READY_LIMIT}")
             kubectl(cluster, "--namespace=kube-system", "rollout", "status", "deployment/coredns", f"--timeout={READY_LIMIT}")
 

@@ -9,10 +9,9 @@ use super::Pools;
 /// Its driver asks [`next`](Self::next), carries the step out, and reports what came of it, until the answer is
 /// [`Step::Held`] or there is nothing left to ask. Any number of drivers may do that at once for one owner, with knowledge
 /// of any age: the address that the API server says is the owner's is, and no other.
-#[derive(Debug)]
-pub struct Claiming<I> {
+pub struct Claiming {
     owner: AddressOwner,
-    candidates: I,
+    candidates: Box<dyn Iterator<Item = Ipv4Addr> + Send>,
     held: Option<Ipv4Addr>,
     /// To be asked for, or about, before the next candidate.
     pending: Option<Step>,
@@ -43,24 +42,18 @@ pub enum Holder {
     Owner,
 }
 
-impl Claiming<()> {
+impl Claiming {
     /// Any address of `pools` for `owner`. `remembered` is an address it is remembered to have: it is asked about first.
-    pub fn any(
-        pools: &Pools,
-        owner: AddressOwner,
-        remembered: Option<Ipv4Addr>,
-    ) -> Claiming<impl Iterator<Item = Ipv4Addr>> {
-        let candidates = pools.candidates(&owner);
-        Claiming { owner, candidates, held: None, pending: remembered.map(Step::Read) }
+    pub fn any(pools: &Pools, owner: AddressOwner, remembered: Option<Ipv4Addr>) -> Self {
+        let candidates = Box::new(pools.candidates(&owner));
+        Self { owner, candidates, held: None, pending: remembered.map(Step::Read) }
     }
 
     /// This address for `owner`, and no other.
-    pub fn one(address: Ipv4Addr, owner: AddressOwner) -> Claiming<impl Iterator<Item = Ipv4Addr>> {
-        Claiming { owner, candidates: std::iter::once(address), held: None, pending: None }
+    pub fn one(address: Ipv4Addr, owner: AddressOwner) -> Self {
+        Self { owner, candidates: Box::new(std::iter::once(address)), held: None, pending: None }
     }
-}
 
-impl<I: Iterator<Item = Ipv4Addr>> Claiming<I> {
     /// What to do next. `holder` tells what is remembered of an address; an old answer costs a question or skips a free
     /// address, and no more.
     pub fn next(&mut self, holder: impl Fn(Ipv4Addr) -> Holder) -> Step {
