@@ -312,8 +312,9 @@ fn export(lab: &Lab, name: &str) -> String {
 /// Sends a megabyte over TCP and has it come back unchanged.
 fn transfer(lab: &Lab, client: usize, server: usize) {
     let address = if server == PHONE { ADDRESS } else { overlay(server) };
-    let listener = lab.netns(server).run(|| TcpListener::bind((address, 7000))).unwrap().unwrap();
-    let mut writer = lab.netns(client).run(|| TcpStream::connect((address, 7000))).unwrap().unwrap();
+    let listener = lab.netns(server).run(|| TcpListener::bind((address, 0))).unwrap().unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut writer = lab.netns(client).run(|| TcpStream::connect((address, port))).unwrap().unwrap();
     let mut reader = writer.try_clone().unwrap();
     let sent = noise(client as u64, 1 << 20);
 
