@@ -130,15 +130,21 @@ fn sequel(case: &str, scene: &Scene<'_>) {
 }
 
 fn batch_404(scene: &Scene<'_>) {
-    let sent: Vec<_> = (0..20).map(|number| number.to_string()).collect();
-    for payload in &sent {
-        scene.send(payload);
-    }
+    // However fast the single ones go, sooner or later several wait.
+    let mut sent = Vec::new();
+    scene.wait("a batch is tried", || {
+        for _ in 0..100 {
+            let payload = sent.len().to_string();
+            scene.send(&payload);
+            sent.push(payload);
+        }
+        scene.peer.count(Kind::Batch) > 0
+    });
     let singles = || -> Vec<_> {
         let arrivals = scene.peer.arrivals();
         arrivals.iter().filter(|arrival| arrival.kind == Kind::Packet).flat_map(Arrival::packets).map(payload).collect()
     };
-    scene.wait("all come one by one", || singles().len() == 20);
+    scene.wait("all come one by one", || singles().len() == sent.len());
     assert_eq!(singles(), sent, "in their order");
     assert_eq!(scene.peer.count(Kind::Batch), 1, "no further batch is tried");
     assert_eq!(scene.peer.count(Kind::InitSession), 1, "the session stays");
