@@ -60,7 +60,7 @@ fn three_hundred_nodes_join_churn_and_heal() {
 }
 
 #[test]
-#[ignore = "seven minutes of processor time: `make sim` runs it"]
+#[ignore = "ten minutes of processor time: `make sim` runs it"]
 fn a_thousand_nodes_join_churn_and_heal() {
     let scale = Scale { signs: false, seeds: 3, hearsay_delay: HEARSAY_DELAY };
     join_churn_and_heal(1000, scale, &Course { join_interval: Duration::from_millis(50), cut_off: 100 });
