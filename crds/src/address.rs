@@ -130,7 +130,7 @@ fn ordinal(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "integer", "format": "int32", "minimum": 0})
 }
 
-/// [`address_name`](crate::address_name) as a CEL rule. Of IPv6, the full form has 39 characters.
+/// [`address_name`](crate::address_name()) as a CEL rule. Of IPv6, the full form has 39 characters.
 const NAME_RULE: &str = "!isIP(self.spec.address) || (ip(self.spec.address).family() == 4 \
     ? self.metadata.name == self.spec.address.replace('.', '-') + '.' + self.spec.mesh.uid \
     : self.metadata.name.size() == 40 + self.spec.mesh.uid.size() \
