@@ -12,7 +12,7 @@ use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams,
 use kube::{Client, Resource, ResourceExt};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tunmesh_crds::{
     AddressMesh, AddressOwner, OwnerKind, TunMesh, TunMeshAddress, TunMeshAddressSpec, TunMeshMember, address_name,
 };
@@ -137,9 +137,12 @@ async fn cluster(test: &str) -> (Client, String) {
     for resource in RESOURCES {
         let api = Api::<DynamicObject>::all_with(client.clone(), &resource());
         // Known a moment after its definition was taken.
-        while api.list(&Default::default()).await.is_err() {
-            sleep(Duration::from_millis(50)).await;
-        }
+        let known = async {
+            while api.list(&Default::default()).await.is_err() {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(Duration::from_secs(30), known).await.unwrap_or_else(|_| panic!("{} is not served", resource().kind));
     }
     let namespace = server.namespace(&client, test).await.unwrap();
     (client, namespace)
