@@ -3,10 +3,10 @@ CARGO ?= cargo
 BIN := target/release/tunmesh
 NAME ?= tunmesh
 
-.PHONY: help demo test bench soak rotation sim fuzz lint setup docs clean cluster cluster-down cluster-test
+.PHONY: help demo test bench soak rotation sim fuzz lint setup docs clean cluster cluster-down cluster-test e2e e2e-install e2e-test
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN): FORCE
 	$(CARGO) build --release --locked -p tunmesh-agent
@@ -51,6 +51,16 @@ cluster-down: ## Remove that cluster and all that came with it
 
 cluster-test: ## Two clusters side by side; the machine must be as it was before
 	e2e/cluster/selftest.py
+
+e2e: ## Everything on a real cluster: make one, install this tree's Tun Mesh, run the tests, remove it
+	$(MAKE) cluster e2e-install NAME=$(NAME)
+	$(MAKE) e2e-test NAME=$(NAME); status=$$?; $(MAKE) cluster-down NAME=$(NAME); exit $$status
+
+e2e-install: ## Build this tree's Tun Mesh and put it onto the cluster
+	e2e/cluster/install.py --name $(NAME)
+
+e2e-test: ## The tests of make e2e, on a cluster that has it; TEST=name for some of them
+	TUNMESH_E2E_CLUSTER=$(NAME) $(CARGO) test --locked -p tunmesh-e2e --test cluster -- --ignored --nocapture --test-threads 1 $(TEST)
 
 setup:
 	scripts/setup.sh

@@ -1,6 +1,8 @@
 //! The command line.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -64,11 +66,23 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ExportCommand,
     },
+    /// Wait until the node in this network namespace is in the mesh, or alone in it as far as it can know
+    Ready {
+        /// TUN device of the node, if there are several
+        #[arg(long)]
+        device: Option<String>,
+        /// How long to wait, such as 60s; exit status 1 if it is not ready then
+        #[arg(long, default_value = "0s", value_parser = duration)]
+        wait: Duration,
+    },
     /// Run a node
     Run {
         /// Configuration file
         #[arg(long, short, env = "TUNMESH_CONFIG_PATH", default_value = "/etc/tunmesh/config.yaml")]
         config: PathBuf,
+        /// IP address that replaces the host of clustering.control_api_advertise_url
+        #[arg(long, env = "TUNMESH_ADVERTISE_ADDRESS")]
+        advertise_address: Option<IpAddr>,
     },
     /// Show the members, traffic and drops of the node in this network namespace
     Status {
@@ -111,4 +125,25 @@ pub(crate) enum ExportCommand {
         #[arg(long)]
         qr: bool,
     },
+}
+
+/// A number of seconds, with or without an `s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let seconds = text.strip_suffix('s').unwrap_or(text).parse().ok();
+    let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    duration.ok_or_else(|| format!("{text:?} is no number of seconds, such as 60s"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_seconds() {
+        assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
+        for text in ["", "s", "-1s", "1m", "inf"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod export;
+mod ready;
 mod status;
 
 use std::io::{self, Write};
@@ -11,7 +12,8 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 
 use crate::args::{Args, Command, ConfigCommand, ExportCommand};
-use crate::{run, settings};
+use crate::run;
+use crate::settings::{self, Source};
 
 /// Does what the command line says.
 pub(crate) fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
@@ -31,7 +33,8 @@ pub(crate) fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
         Command::Demo { json, keep, seconds } => return demo::run(&demo::Options { json, keep, seconds }),
         Command::DemoStage { json, keep, seconds } => demo::stage(&demo::Options { json, keep, seconds })?,
         Command::Export { command: ExportCommand::Wg { config, name, qr } } => export::wg(&config, &name, qr)?,
-        Command::Run { config } => run::run(&config)?,
+        Command::Ready { device, wait } => ready::wait(device.as_deref(), wait)?,
+        Command::Run { config, advertise_address } => run::run(&Source { path: config, advertise_address })?,
         Command::Status { device, json, watch } => status::show(&device, json, watch)?,
         Command::Version => print(&format!("tunmesh {}\n", env!("CARGO_PKG_VERSION")))?,
     }

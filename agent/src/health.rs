@@ -1,4 +1,4 @@
-//! The answer of `/health`.
+//! The answers of `/health` and `/ready`.
 
 use serde::Serialize;
 
@@ -55,4 +55,10 @@ impl Health {
     pub(crate) fn is_healthy(&self) -> bool {
         self.registrations.registered && self.router.tun
     }
+}
+
+/// Whether `/ready` answers 200: packets can be sent to whoever is there. A node that is alone after it has called every
+/// place it knows of is as ready as it can be.
+pub(crate) fn is_ready(report: &Report, is_device_up: bool) -> bool {
+    report.health.settled && is_device_up
 }

@@ -4,36 +4,36 @@
 //! rights are dropped for good; only then the runtime starts and the first byte from the network is read.
 
 mod confinement;
+mod device;
 mod reload;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
-use ipnet::Ipv6Net;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 use tunmesh_core::{Core, Now};
 use tunmesh_membership::{Identity, KeyIdentity, KeyRing, Membership, Settings};
 use tunmesh_mesh::Node;
-use tunmesh_protocol::config::{Config, TunSource};
+use tunmesh_protocol::config::Config;
 use tunmesh_protocol::{NodeId, SessionKey};
 use tunmesh_session::{Endpoint, PrivateKey};
 use tunmesh_sys::descriptors;
 use tunmesh_sys::memory;
 use tunmesh_sys::nft::OwnedTable;
 use tunmesh_sys::privileges::confine;
-use tunmesh_sys::tun::{self, Features, Tun, TunSettings};
+use tunmesh_sys::tun::Tun;
 use tunmesh_sys::udp;
 
+use self::device::Opened;
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::data::{self, Device, Notices, Relay, Socket};
@@ -41,14 +41,15 @@ use crate::incidents::Incidents;
 use crate::owner;
 use crate::requests::{self, Requests};
 use crate::server::{self, ServerState, bind};
+use crate::settings::Source;
 use crate::shared::{Forwarding, KeySlot, Live, Shared};
 use crate::tls::{self, Tls};
 use crate::{keys, logging, settings, status};
 
 /// Runs a node until SIGTERM, SIGINT, or something it cannot go on without fails.
-pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
+pub(crate) fn run(source: &Source) -> anyhow::Result<()> {
     memory::keep_freed();
-    let parsed = settings::read(path)?;
+    let parsed = source.read()?;
     let mut config = parsed.config;
     logging::start(config.logging.level, config.logging.format);
     for warning in &parsed.warnings {
@@ -57,7 +58,7 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
     if let Err(error) = descriptors::raise_limit() {
         tracing::warn!(%error, "the limit of open files stays as it was");
     }
-    let tun = open_device(&config, packet_threads(config.networking.data_plane.workers))?;
+    let Opened { tun, helper } = device::open(&config, packet_threads(config.networking.data_plane.workers))?;
     if tun.ipv6_skipped() {
         // What this node cannot receive it must not tell others to send.
         config.networking.ipv6 = None;
@@ -76,9 +77,12 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
         format!("failed to listen on {}:{} (control_api.listen_port)", api.listen_address, api.listen_port)
     })?;
     let sockets = if plane.paths.udp { open_sockets(&config, &listener, tun.queues().len())? } else { Vec::new() };
+    if let Some(helper) = helper {
+        device::lift_buffers(helper, &sockets);
+    }
     let status = status::bind(tun.name()).context("failed to bind the status socket")?;
 
-    let confined = confine(&confinement::of(path, &config)).context("failed to drop privileges")?;
+    let confined = confine(&confinement::of(&source.path, &config)).context("failed to drop privileges")?;
     tracing::info!(%confined, uid = config.process.uid, "privileges dropped");
 
     let id = match &live.tls.identity {
@@ -109,7 +113,7 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    runtime.block_on(node(shared, Parts { mesh, listener, path, requests, sockets, status, tun }))
+    runtime.block_on(node(shared, Parts { mesh, listener, requests, sockets, source: source.clone(), status, tun }))
 }
 
 /// The first of 32 random bytes.
@@ -119,17 +123,17 @@ fn random<const LEN: usize>() -> anyhow::Result<[u8; LEN]> {
 }
 
 /// What was opened while there were rights.
-struct Parts<'a> {
+struct Parts {
     mesh: Node,
     listener: std::net::TcpListener,
-    path: &'a Path,
     requests: Requests,
     sockets: Vec<Arc<Socket>>,
+    source: Source,
     status: status::Listener,
     tun: Tun,
 }
 
-async fn node(shared: Arc<Shared>, parts: Parts<'_>) -> anyhow::Result<()> {
+async fn node(shared: Arc<Shared>, parts: Parts) -> anyhow::Result<()> {
     let device = Arc::new(Device::new(parts.tun));
     let listener = TcpListener::from_std(parts.listener).context("failed to watch the API port")?;
     let reload = Arc::new(Notify::new());
@@ -157,7 +161,7 @@ async fn node(shared: Arc<Shared>, parts: Parts<'_>) -> anyhow::Result<()> {
     ));
     let (failed, mut failure) = mpsc::channel(1);
     data::start(&shared, &device, &parts.sockets, &notices, &failed).context("failed to start a packet thread")?;
-    let watcher = tokio::spawn(reload::watch(Arc::clone(&shared), parts.path.to_owned(), hang_up, reload));
+    let watcher = tokio::spawn(reload::watch(Arc::clone(&shared), parts.source, hang_up, reload));
     let reporter = tokio::spawn(status::serve(Arc::clone(&shared), device, parts.sockets, parts.status));
 
     // Every one of these tasks runs for as long as the process; the first to end ends it.
@@ -266,45 +270,6 @@ fn packet_threads(configured: Option<NonZeroUsize>) -> usize {
     )
 }
 
-fn open_device(config: &Config, queues: usize) -> anyhow::Result<Tun> {
-    let networking = &config.networking;
-    match &networking.tun_source {
-        TunSource::Create => {
-            let extra: Vec<_> = networking.ipv4.extra_addresses.iter().copied().map(settings::net).collect();
-            let routes: Vec<_> = networking.routes.iter().copied().map(settings::net).collect();
-            let ipv6: Vec<_> = networking
-                .ipv6
-                .iter()
-                .filter_map(|ipv6| Ipv6Net::new(ipv6.address, ipv6.network.prefix_len()).ok())
-                .collect();
-            let features = Features {
-                queues,
-                offload: true,
-                max_segments: Some(data::segments_per_run(networking.mtu)),
-                ipv6_addresses: &ipv6,
-                ipv6_routes: &[],
-            };
-            let settings = TunSettings {
-                name: &networking.tun_device_id,
-                address: settings::net(networking.ipv4.node_address_cidr),
-                network: settings::net(networking.ipv4.network_cidr).trunc(),
-                extra_addresses: &extra,
-                routes: &routes,
-                mtu: u32::from(networking.mtu),
-                queue_len: QUEUE_LEN,
-            };
-            tun::create_with(&settings, &features).context("failed to make the TUN device")
-        }
-        TunSource::Descriptor(number) => {
-            let fd = tunmesh_sys::fd::inherited(*number)
-                .with_context(|| format!("descriptor {number} (networking.tun_handover.fd) was not handed over"))?;
-            tun::adopt(fd).with_context(|| format!("descriptor {number} (networking.tun_handover.fd) cannot be used"))
-        }
-        TunSource::Socket(name) => tun::receive(name, HAND_OVER_LIMIT)
-            .with_context(|| format!("no TUN device from {name} (networking.tun_handover.socket)")),
-    }
-}
-
 /// Starts making this process's RSA key; sessions wait for it, nothing else does.
 fn make_key(shared: Arc<Shared>, bits: u32) -> anyhow::Result<()> {
     let work = move || match SessionKey::generate(bits) {
@@ -337,10 +302,3 @@ const WORKERS: usize = 2;
 
 /// Stack of a thread, in bytes; the deepest call (a TLS handshake) takes far less.
 const STACK_LEN: usize = 512 << 10;
-
-/// Packets the kernel keeps for us while we hold back: 24 ms of 1,200-byte datagrams at 400 Mbit/s. A longer queue would lose
-/// fewer of them under load and make everything else wait behind it.
-const QUEUE_LEN: u32 = 1000;
-
-/// Wait for a process that hands us a device.
-const HAND_OVER_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);

@@ -41,6 +41,7 @@ impl FromRef<ServerState> for Arc<Shared> {
 pub(crate) fn router(state: ServerState) -> Router {
     Router::new()
         .route("/health", get(open::health))
+        .route("/ready", get(open::ready))
         .route("/metrics", any(open::metrics))
         .route("/tunmesh/control/v0/node_info", get(open::node_info))
         .route("/tunmesh/control/v0/registrations", get(open::registrations))

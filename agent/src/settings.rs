@@ -17,6 +17,28 @@ pub(crate) fn read(path: &Path) -> Result<Parsed, ReadConfigError> {
     parse(path, &text)
 }
 
+/// Where a running node has its settings from.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// What replaces the host of `clustering.control_api_advertise_url`: one file can then serve where the address is
+    /// known only at the start.
+    pub(crate) advertise_address: Option<IpAddr>,
+}
+
+impl Source {
+    /// Reads and validates the file; every problem at once.
+    pub(crate) fn read(&self) -> Result<Parsed, ReadConfigError> {
+        let mut parsed = read(&self.path)?;
+        if let Some(address) = self.advertise_address {
+            let url = &mut parsed.config.clustering.control_api_advertise_url;
+            *url = url.at(address);
+        }
+        Ok(parsed)
+    }
+}
+
 /// Validates the text of the file at `path`.
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Parsed, ReadConfigError> {
     let mut options = ParseOptions { base_dir: path.parent().unwrap_or_else(|| Path::new(".")), random: &mut random };

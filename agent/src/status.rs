@@ -7,6 +7,7 @@
 mod document;
 mod gather;
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
@@ -63,7 +64,18 @@ pub(crate) async fn serve(
 }
 
 fn address(device: &str) -> io::Result<SocketAddr> {
-    SocketAddr::from_abstract_name(format!("tunmesh-status.{device}"))
+    SocketAddr::from_abstract_name(format!("{PREFIX}{device}"))
+}
+
+/// Devices of the nodes in the network namespace of the calling thread, by the names of their sockets.
+pub(crate) fn devices() -> io::Result<BTreeSet<String>> {
+    Ok(listed(&std::fs::read_to_string("/proc/net/unix")?))
+}
+
+/// A socket is a line, and the name its last word; an abstract one begins with `@`. Each connection is a line too.
+fn listed(sockets: &str) -> BTreeSet<String> {
+    let name = |line: &str| Some(line.split(' ').next_back()?.strip_prefix('@')?.strip_prefix(PREFIX)?.to_owned());
+    sockets.lines().filter_map(name).collect()
 }
 
 impl Status {
@@ -82,6 +94,8 @@ impl Status {
     }
 }
 
+const PREFIX: &str = "tunmesh-status.";
+
 /// Wait for the node's answer.
 const READ_LIMIT: Duration = Duration::from_secs(5);
 
@@ -90,3 +104,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Enough for a local reader; a slow one must not keep others waiting.
 const WRITE_LIMIT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_are_found_by_their_sockets() {
+        let sockets = "Num       RefCount Protocol Flags    Type St Inode Path\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 1 /run/tunmesh-status.other\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 2 @tunmesh-status.tun7\n\
+            0000000000000000: 00000003 00000000 00000000 0001 03 3 @tunmesh-status.tun7\n\
+            0000000000000000: 00000003 00000000 00000000 0001 03 4\n";
+
+        assert_eq!(listed(sockets), BTreeSet::from(["tun7".to_owned()]));
+    }
+}

@@ -153,6 +153,23 @@ pub struct TunMeshMemberStatus {
     #[schemars(schema_with = "schema::name")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_name: Option<String>,
+    /// What that Secret was last written with.
+    #[schemars(with = "MemberMaterial")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub material: Option<MemberMaterial>,
+}
+
+/// What the Secret of a member was last written with.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberMaterial {
+    /// Digest of what it was made of, apart from the certificate's times: while it is the same, the Secret is current.
+    #[schemars(schema_with = "schema::name")]
+    pub fingerprint: String,
+    /// When the certificate is renewed.
+    pub renews: Time,
+    /// When the certificate ends.
+    pub expires: Time,
 }
 
 /// Mesh addresses of a member.

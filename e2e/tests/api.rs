@@ -5,14 +5,11 @@
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams, ValidationDirective};
 use kube::{Client, Resource, ResourceExt};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::time::{sleep, timeout};
 use tunmesh_crds::{
     AddressMesh, AddressOwner, OwnerKind, TunMesh, TunMeshAddress, TunMeshAddressSpec, TunMeshMember, address_name,
 };
@@ -128,22 +125,7 @@ impl Case {
 async fn cluster(test: &str) -> (Client, String) {
     let server = ApiServer::shared().unwrap_or_else(|error| panic!("{error}"));
     let client = server.client().await.unwrap_or_else(|error| panic!("{error}"));
-    let definitions = Api::<CustomResourceDefinition>::all(client.clone());
-    for file in files("crds/yaml") {
-        let definition: CustomResourceDefinition = serde_saphyr::from_str(&fs::read_to_string(file).unwrap()).unwrap();
-        let params = PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply("e2e") };
-        definitions.patch(&definition.name_any(), &params, &Patch::Apply(&definition)).await.unwrap();
-    }
-    for resource in RESOURCES {
-        let api = Api::<DynamicObject>::all_with(client.clone(), &resource());
-        // Known a moment after its definition was taken.
-        let known = async {
-            while api.list(&Default::default()).await.is_err() {
-                sleep(Duration::from_millis(50)).await;
-            }
-        };
-        timeout(Duration::from_secs(30), known).await.unwrap_or_else(|_| panic!("{} is not served", resource().kind));
-    }
+    server.define(&client).await.unwrap_or_else(|error| panic!("{error}"));
     let namespace = server.namespace(&client, test).await.unwrap();
     (client, namespace)
 }

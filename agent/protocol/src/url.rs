@@ -1,4 +1,5 @@
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::Uri;
@@ -39,6 +40,12 @@ impl ControlUrl {
         } else {
             format!("{}:{}", self.host, self.port)
         }
+    }
+
+    /// The same port at another host.
+    pub fn at(&self, address: IpAddr) -> Self {
+        let place = SocketAddr::new(address, self.port);
+        Self { text: format!("https://{place}").into(), host: address.to_string().into(), port: self.port }
     }
 
     /// Whether both name the same host and port.
@@ -131,6 +138,14 @@ mod tests {
         let url: ControlUrl = "https://[fd77::1]:4567".parse().unwrap();
         assert_eq!((url.host(), url.port()), ("fd77::1", 4567));
         assert_eq!(url.authority(), "[fd77::1]:4567");
+    }
+
+    #[test]
+    fn another_host_keeps_the_port_and_has_brackets_where_it_needs_them() {
+        let url: ControlUrl = "https://placeholder:4567".parse().unwrap();
+        for (address, text) in [("192.0.2.7", "https://192.0.2.7:4567"), ("fd00::7", "https://[fd00::7]:4567")] {
+            assert_eq!(url.at(address.parse().unwrap()), text.parse().unwrap());
+        }
     }
 
     #[test]

@@ -250,14 +250,15 @@ fn our_additions_are_read() {
     let folder = Folder::new("ours");
     let text = valid().replace(
         "  networking:\n",
-        "  networking:\n    mtu: 1400\n    clamp_mss: true\n    routes: [10.1.0.0/16]\n    tun_handover: {socket: \"@helper\"}\n",
+        "  networking:\n    mtu: 1400\n    clamp_mss: true\n    routes: [10.1.0.0/16]\n    tun_handover: {socket: \"@helper\", token_file: /run/token}\n",
     );
 
     let config = folder.parse(&text).unwrap_or_else(|problems| panic!("{problems}")).config;
 
     assert_eq!((config.networking.mtu, config.networking.clamp_mss), (1400, true));
     assert_eq!(config.networking.routes[0].to_string(), "10.1.0.0/16");
-    assert_eq!(config.networking.tun_source, TunSource::Socket("@helper".into()));
+    let helper = TunSource::Helper { socket: "@helper".into(), token_file: Some("/run/token".into()) };
+    assert_eq!(config.networking.tun_source, helper);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 use tunmesh_protocol::config::{Config, Parsed, Ssl};
 
+use crate::settings::Source;
 use crate::shared::{Live, Shared};
 use crate::{logging, settings};
 
@@ -15,11 +16,12 @@ use crate::{logging, settings};
 /// The files are read every [`INTERVAL`], on SIGHUP, and when the mesh core is about to bootstrap again and the file
 /// asks for that. A file that cannot be used changes nothing; it is tried again each time, as a certificate may still come, and
 /// reported once.
-pub(super) async fn watch(shared: Arc<Shared>, path: PathBuf, mut hang_up: Signal, due: Arc<Notify>) {
+pub(super) async fn watch(shared: Arc<Shared>, source: Source, mut hang_up: Signal, due: Arc<Notify>) {
     let mut tick = tokio::time::interval(INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ssl = shared.live.load().config.control_api.ssl.clone();
-    let mut seen = fingerprint(&path, &ssl);
+    let path = &source.path;
+    let mut seen = fingerprint(path, &ssl);
     // Why the file cannot be used at the moment.
     let mut refused: Option<String> = None;
     loop {
@@ -28,19 +30,19 @@ pub(super) async fn watch(shared: Arc<Shared>, path: PathBuf, mut hang_up: Signa
             _ = hang_up.recv() => true,
             () = due.notified() => false,
         };
-        let now = fingerprint(&path, &ssl);
+        let now = fingerprint(path, &ssl);
         let changed = now != seen;
         if !changed && refused.is_none() && !asked {
             continue;
         }
         seen = now;
-        let outcome = match settings::read(&path) {
+        let outcome = match source.read() {
             Ok(parsed) => {
                 let next = parsed.config.control_api.ssl.clone();
                 if next != ssl {
                     ssl = next;
                     // The file itself as it was before it was read: a change since then is not missed.
-                    let certificates = fingerprint(&path, &ssl).split_off(1);
+                    let certificates = fingerprint(path, &ssl).split_off(1);
                     seen.truncate(1);
                     seen.extend(certificates);
                 }

@@ -13,7 +13,7 @@ use super::ServerState;
 use super::error::{ApiError, not_found, text};
 use crate::client::PIPELINING;
 use crate::further::{self, FURTHER};
-use crate::health::Health;
+use crate::health::{self, Health};
 use crate::metrics;
 use crate::shared::Shared;
 use crate::stream::STREAM;
@@ -23,6 +23,13 @@ pub(super) async fn health(State(state): State<ServerState>) -> Result<Response,
     let health = Health::of(&state.shared.owner.report().await?, state.device.is_up());
     let status = if health.is_healthy() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok((status, JSON, serde_json::to_vec(&health).expect("plain structs serialize")).into_response())
+}
+
+/// `GET /ready`: 200 once the node is in the mesh, or alone in it as far as it can know; 503 before.
+pub(super) async fn ready(State(state): State<ServerState>) -> Result<Response, ApiError> {
+    let is_ready = health::is_ready(&state.shared.owner.report().await?, state.device.is_up());
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok((status, JSON, format!("{{\"ready\":{is_ready}}}")).into_response())
 }
 
 /// `/metrics`, any method, where the file asks for Prometheus.

@@ -18,6 +18,8 @@ pub(crate) struct Status {
     pub(crate) address_ipv6: Option<String>,
     pub(crate) listen_url: String,
     pub(crate) healthy: bool,
+    /// Whether it is in the mesh, or alone in it as far as it can know.
+    pub(crate) ready: bool,
     pub(crate) resident_bytes: u64,
     pub(crate) packet_threads: usize,
     pub(crate) offloads: OffloadStatus,

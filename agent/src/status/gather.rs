@@ -12,7 +12,7 @@ use super::document::{
 };
 use crate::counters::{Drops, Traffic};
 use crate::data::{Device, Socket};
-use crate::health::Health;
+use crate::health::{self, Health};
 use crate::peers::Peer;
 use crate::requests::{DeviceReport, GossipReport, KnownMember, PathReport, Report, Stopped};
 use crate::shared::Shared;
@@ -41,6 +41,7 @@ impl Status {
             address_ipv6: networking.ipv6.map(|ipv6| format!("{}/{}", ipv6.address, ipv6.network.prefix_len())),
             listen_url: live.config.clustering.control_api_advertise_url.to_string(),
             healthy: Health::of(&report, device.is_up()).is_healthy(),
+            ready: health::is_ready(&report, device.is_up()),
             resident_bytes: tunmesh_sys::resident::rss_bytes().unwrap_or(0),
             packet_threads: device.queue_count(),
             offloads: OffloadStatus { header: offloads.header, tcp: offloads.tcp, udp: offloads.udp },

@@ -28,7 +28,10 @@ fn main() -> io::Result<()> {
     let socket = next();
     let device = match socket.is_empty() {
         true => None,
-        false => Some(tun::receive(&socket, Duration::from_secs(5)).map_err(io::Error::other)?),
+        false => {
+            let wanted = tun::Wanted { queues: 1, max_segments: None, token: b"" };
+            Some(tun::receive(&socket, &wanted, Duration::from_secs(5)).map_err(io::Error::other)?.tun)
+        }
     };
     let absent = readable.join("absent");
     let readable_paths = vec![readable.clone(), absent, PathBuf::from("/etc")];

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 
@@ -88,6 +88,44 @@ pub(crate) fn add_sourced_route(destination: IpNet, source: IpAddr, device: &str
 pub(crate) fn add_broadcast(address: Ipv4Addr, source: Ipv4Addr, device: &str) -> Result<(), LinkError> {
     let route = Route { destination: Ipv4Net::from(address).into(), device: index(device)?, source: source.into() };
     add(&route.destination, RouteNetlinkMessage::NewRoute(route.broadcast()))
+}
+
+/// Makes the route of a mesh network lead into `device`, be it there already or not.
+pub(crate) fn replace_sourced_route(destination: IpNet, source: IpAddr, device: &str) -> Result<(), LinkError> {
+    let route = Route { destination, device: index(device)?, source };
+    let request = RouteNetlinkMessage::NewRoute(route.unicast());
+    attempt("add route", destination, netlink::change(request, NLM_F_CREATE | NLM_F_REPLACE))
+}
+
+/// Makes `destination` unreachable where no route of a lower metric leads there.
+pub(crate) fn block(destination: IpNet, metric: u32) -> Result<(), LinkError> {
+    let request = RouteNetlinkMessage::NewRoute(netlink::unreachable(destination, metric));
+    attempt("block", destination, netlink::change(request, NLM_F_CREATE | NLM_F_REPLACE))
+}
+
+/// Addresses of a link, of both families, each with the prefix of its subnet.
+pub(crate) fn addresses(name: &str) -> Result<Vec<IpNet>, LinkError> {
+    attempt("list the addresses of", name, netlink::addresses(index(name)?))
+}
+
+/// Takes an address from a link.
+pub(crate) fn delete_address(name: &str, address: IpNet) -> Result<(), LinkError> {
+    let request = netlink::without_address(index(name)?, address);
+    attempt("take an address from", name, netlink::change(request, 0))
+}
+
+/// What a link is called beside its name.
+pub(crate) fn alias(name: &str) -> Result<Option<String>, LinkError> {
+    let link = attempt("describe", name, netlink::describe(name))?;
+    Ok(link.attributes.into_iter().find_map(|attribute| {
+        let LinkAttribute::IfAlias(alias) = attribute else { return None };
+        Some(alias)
+    }))
+}
+
+/// Calls a link something beside its name.
+pub(crate) fn set_alias(name: &str, alias: &str) -> Result<(), LinkError> {
+    set(name, "set the alias of", LinkAttribute::IfAlias(alias.to_owned()))
 }
 
 /// Changes one attribute of a link.

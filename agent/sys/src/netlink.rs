@@ -4,7 +4,9 @@ use std::io;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
-use netlink_packet_core::{ErrorMessage, NLM_F_ACK, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{
+    ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage};
 use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType};
@@ -69,6 +71,41 @@ pub(crate) fn address(index: u32, address: IpNet) -> RouteNetlinkMessage {
     RouteNetlinkMessage::NewAddress(message)
 }
 
+/// Message that takes an address from link `index`.
+pub(crate) fn without_address(index: u32, address: IpNet) -> RouteNetlinkMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = family(address);
+    message.header.prefix_len = address.prefix_len();
+    message.header.index = index;
+    message.attributes = vec![AddressAttribute::Local(address.addr()), AddressAttribute::Address(address.addr())];
+    RouteNetlinkMessage::DelAddress(message)
+}
+
+/// Asks for the addresses of link `index`; needs no capability.
+pub(crate) fn addresses(index: u32) -> io::Result<Vec<IpNet>> {
+    let mut found = Vec::new();
+    dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()), |answer| {
+        let RouteNetlinkMessage::NewAddress(message) = answer else { return };
+        if message.header.index != index {
+            return;
+        }
+        let find = |which: fn(&AddressAttribute) -> Option<IpAddr>| message.attributes.iter().find_map(which);
+        let local = find(|attribute| {
+            let AddressAttribute::Local(address) = attribute else { return None };
+            Some(*address)
+        });
+        // IPv6 has only the one.
+        let address = local.or_else(|| {
+            find(|attribute| {
+                let AddressAttribute::Address(address) = attribute else { return None };
+                Some(*address)
+            })
+        });
+        found.extend(address.and_then(|address| IpNet::new(address, message.header.prefix_len).ok()));
+    })?;
+    Ok(found)
+}
+
 fn family(net: IpNet) -> AddressFamily {
     match net {
         IpNet::V4(_) => AddressFamily::Inet,
@@ -118,8 +155,58 @@ impl Route {
     }
 }
 
+/// A route in the main table that has packets answered with an error.
+pub(crate) fn unreachable(destination: IpNet, metric: u32) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(destination);
+    message.header.destination_prefix_length = destination.prefix_len();
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Static;
+    message.header.kind = RouteType::Unreachable;
+    message.attributes =
+        vec![RouteAttribute::Destination(destination.network().into()), RouteAttribute::Priority(metric)];
+    message
+}
+
 /// Sends one request and returns the first answer; the kernel's refusal is an error.
 fn exchange(request: RouteNetlinkMessage, flags: u16) -> io::Result<NetlinkPayload<RouteNetlinkMessage>> {
+    let socket = ask(request, flags)?;
+    let mut answer = Vec::with_capacity(ANSWER_BYTES);
+    receive(&socket, &mut answer)?;
+    let answer = parse(&answer)?;
+    if let NetlinkPayload::Error(error @ ErrorMessage { code: Some(_), .. }) = &answer.payload {
+        return Err(error.to_io());
+    }
+    Ok(answer.payload)
+}
+
+/// Sends one request for a list and shows every entry.
+fn dump(request: RouteNetlinkMessage, mut show: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
+    let socket = ask(request, NLM_F_DUMP)?;
+    let mut answers = Vec::with_capacity(ANSWER_BYTES);
+    loop {
+        answers.clear();
+        receive(&socket, &mut answers)?;
+        let mut rest = &answers[..];
+        while !rest.is_empty() {
+            let answer = parse(rest)?;
+            if let NetlinkPayload::Done(_) = answer.payload {
+                return Ok(());
+            }
+            if let NetlinkPayload::Error(error) = answer.payload {
+                return Err(error.to_io());
+            }
+            if let NetlinkPayload::InnerMessage(entry) = answer.payload {
+                show(entry);
+            }
+            // Messages are aligned to 4 bytes; one of length 0 would be no message.
+            let len = usize::try_from(answer.header.length).ok().and_then(|len| len.checked_next_multiple_of(4));
+            rest = len.filter(|len| *len > 0).and_then(|len| rest.get(len..)).unwrap_or_default();
+        }
+    }
+}
+
+fn ask(request: RouteNetlinkMessage, flags: u16) -> io::Result<Socket> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | flags;
     let mut message = NetlinkMessage::new(header, NetlinkPayload::from(request));
@@ -131,18 +218,20 @@ fn exchange(request: RouteNetlinkMessage, flags: u16) -> io::Result<NetlinkPaylo
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
     socket.send(&bytes, 0)?;
-    let mut answer = Vec::with_capacity(ANSWER_BYTES);
-    while let Err(error) = socket.recv(&mut answer, 0) {
+    Ok(socket)
+}
+
+fn receive(socket: &Socket, answer: &mut Vec<u8>) -> io::Result<()> {
+    while let Err(error) = socket.recv(answer, 0) {
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(error);
         }
     }
-    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    if let NetlinkPayload::Error(error @ ErrorMessage { code: Some(_), .. }) = &answer.payload {
-        return Err(error.to_io());
-    }
-    Ok(answer.payload)
+    Ok(())
+}
+
+fn parse(answer: &[u8]) -> io::Result<NetlinkMessage<RouteNetlinkMessage>> {
+    NetlinkMessage::deserialize(answer).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// Room for the description of a link, or for an acknowledgement, which repeats the request.

@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::stat::fstat;
+use nix::sys::statfs::{FsType, fstatfs};
 
 use crate::links::{self, LinkError};
 
@@ -20,6 +23,9 @@ pub struct Netns(OwnedFd);
 /// Why a network namespace was not made or entered.
 #[derive(Debug, thiserror::Error)]
 pub enum NetnsError {
+    /// Its inode was not told.
+    #[error("failed to tell a network namespace from others")]
+    Describe(#[source] io::Error),
     /// Needs `CAP_SYS_ADMIN` over the namespace.
     #[error("failed to enter a network namespace (needs CAP_SYS_ADMIN)")]
     Enter(#[source] io::Error),
@@ -65,6 +71,24 @@ impl Netns {
         Self::open(Path::new("/proc/thread-self/ns/net"))
     }
 
+    /// Opens the namespace that is mounted at `path`; `None` if nothing is, or something else.
+    pub fn mounted(path: &Path) -> Result<Option<Self>, NetnsError> {
+        let netns = Self::open(path)?;
+        let open = |error: Errno| NetnsError::Open { path: path.to_owned(), source: error.into() };
+        Ok((fstatfs(&netns.0).map_err(open)?.filesystem_type() == NSFS_MAGIC).then_some(netns))
+    }
+
+    /// What tells it from every other namespace there is now: its inode.
+    pub fn id(&self) -> Result<u64, NetnsError> {
+        Ok(fstat(&self.0).map_err(|error| NetnsError::Describe(error.into()))?.st_ino)
+    }
+
+    /// Whether the calling thread is in the network namespace that the kernel began with: only that one has the settings of
+    /// the receive path, which are not per namespace (`net_core_table` of net/core/sysctl_net_core.c).
+    pub fn is_hosts() -> bool {
+        Path::new("/proc/sys/net/core/netdev_max_backlog").exists()
+    }
+
     /// Runs `work` in a scratch thread inside the namespace and returns its result; a panic in it goes on here.
     ///
     /// Sockets and TUN devices made by `work` stay in the namespace wherever they are used later.
@@ -89,6 +113,9 @@ impl AsFd for Netns {
         self.0.as_fd()
     }
 }
+
+/// Where the kernel keeps namespaces (linux/magic.h).
+const NSFS_MAGIC: FsType = FsType(0x6e73_6673);
 
 /// A thread of its own, because a namespace is a property of a thread and a pooled thread would carry it on.
 fn in_scratch_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {

@@ -109,13 +109,17 @@ pub fn confine(confinement: &Confinement) -> Result<Confined, PrivilegeError> {
     let groups_kept = leave_groups(confinement.gid)?;
     become_user(confinement.uid)?;
     capabilities::clear().map_err(|error| PrivilegeError::Capabilities(error.into()))?;
-    // After the change of user, which sets it to the host's default. Keeps other processes of this user out of
-    // /proc/PID/{mem,fd,root} and away from ptrace.
-    prctl::set_dumpable(false).map_err(|error| PrivilegeError::Dumpable(error.into()))?;
+    // After the change of user, which sets it to the host's default.
+    hide()?;
     let (landlock, unreachable) = files::restrict(&confinement.readable).map_err(PrivilegeError::Files)?;
     let seccomp = system_calls::restrict().map_err(PrivilegeError::SystemCalls)?;
     let Confinement { uid, gid, readable: _ } = *confinement;
     Ok(Confined { uid, gid, bounding_cleared, groups_kept, landlock, unreachable, seccomp })
+}
+
+/// Keeps other processes of this user out of `/proc/PID/{mem,fd,root}` and away from ptrace, as [`confine`] does in the end.
+pub fn hide() -> Result<(), PrivilegeError> {
+    prctl::set_dumpable(false).map_err(|error| PrivilegeError::Dumpable(error.into()))
 }
 
 impl fmt::Display for Confined {

@@ -8,6 +8,7 @@ mod error;
 mod handover;
 mod ioctl;
 mod offload;
+mod provide;
 mod queue;
 
 use std::io;
@@ -17,9 +18,10 @@ use netlink_packet_route::link::LinkFlags;
 
 pub use self::adopt::adopt;
 pub use self::create::{Features, TunSettings, create, create_with};
-pub use self::error::{NotUsable, TunError};
-pub use self::handover::{Peer, hand_over, listen, receive};
+pub use self::error::{NotUsable, Refusal, TunError};
+pub use self::handover::{Client, Hello, Helper, Peer, Received, Wanted, hand_over, listen, receive};
 pub use self::offload::{Offloads, VNET_HEADER_LEN};
+pub use self::provide::{Origin, Provided, ProvidedSettings, provide};
 pub use self::queue::Queue;
 use crate::netlink;
 

@@ -82,8 +82,9 @@ fn a_device_handed_over_works_without_any_capability() {
     let files = Files::new("device");
     let listener = netns.run(|| tun::listen("@tm.nh")).unwrap().unwrap();
     let mut confined = Confined::start(&netns, &files, 65532, "65532", "@tm.nh");
-    let give = |_| Ok(tun::create(&settings("mesh0")).unwrap().into());
-    let peer = netns.run(|| tun::hand_over(listener.as_fd(), Duration::from_secs(10), give)).unwrap().unwrap();
+    let give = |_, _: &tun::Hello| Ok(tun::create(&settings("mesh0")).unwrap().into());
+    let client = netns.run(|| tun::hand_over(listener.as_fd(), Duration::from_secs(10), give)).unwrap().unwrap();
+    let peer = client.peer();
     assert_eq!((peer.uid, peer.gid), (65532, 65532));
     assert_said(&mut confined, "rss", "Ok(true)");
     assert!(confined.status().contains("CapEff:\t0000000000000000"));

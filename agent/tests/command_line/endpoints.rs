@@ -1,6 +1,7 @@
 //! The open routes of a running node, against those recorded.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -120,6 +121,39 @@ fn a_node_without_members_is_unhealthy_with_the_same_keys() {
     let health: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(health["registrations"]["registered"], false);
     assert_eq!(health["registrations"]["worker"], true);
+}
+
+#[test]
+fn a_node_is_ready_once_it_has_called_all_it_knows_of_and_its_device_is_up() {
+    let lab = Lab::new(2);
+    let ready = |wait| lab.run(2, env!("CARGO_BIN_EXE_tunmesh"), &["ready", "--wait", wait]).status.success();
+    assert!(!ready("0s"), "nobody is there");
+    // The node it is to call is not there, so it is alone.
+    let _agent = lab.start(2, "");
+
+    assert!(ready("30s"));
+    assert_eq!(https::get(lab.netns(2), 2, "/ready"), (200, "{\"ready\":true}".to_owned()));
+
+    assert!(lab.run(2, "ip", &["link", "set", "tun1", "down"]).status.success());
+    assert!(!ready("0s"));
+    assert_eq!(https::get(lab.netns(2), 2, "/ready"), (503, "{\"ready\":false}".to_owned()));
+}
+
+#[test]
+fn the_address_to_advertise_can_be_given_at_the_start() {
+    let lab = Lab::new(2);
+    let file = lab.config(1, "");
+    lab.edit(&file, "advertise_url: https://10.77.0.1:4567", "advertise_url: https://pod.invalid:4567");
+    let binary = lab.binary();
+    let command = ["env", "TUNMESH_ADVERTISE_ADDRESS=10.77.0.1", &binary];
+
+    let agent = lab.start_by(1, &command, Stdio::null(), &file);
+    let _second = lab.start(2, "");
+
+    lab.wait_for_mesh(&[1, 2]);
+    assert_eq!(lab.ask(1).unwrap()["listen_url"], "https://10.77.0.1:4567");
+    agent.reload();
+    assert_eq!(lab.ask(1).unwrap()["listen_url"], "https://10.77.0.1:4567");
 }
 
 /// Two nodes with metrics per node, that have exchanged packets and dropped one.

@@ -39,6 +39,16 @@ impl Pools {
             .any(|network| network.contains(&address) && address != network.network() && address != network.broadcast())
     }
 
+    /// The network that `address` is in.
+    pub fn network_of(&self, address: Ipv4Addr) -> Option<Ipv4Net> {
+        self.ipv4.iter().copied().find(|network| network.contains(&address))
+    }
+
+    /// The IPv6 network; `None` in a mesh of IPv4 only.
+    pub const fn ipv6(&self) -> Option<Ipv6Net> {
+        self.ipv6
+    }
+
     /// The IPv6 address of the member that has `address`; `None` in a mesh of IPv4 only.
     pub fn ipv6_of(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {
         let network = u128::from(self.ipv6?.network());

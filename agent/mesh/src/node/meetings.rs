@@ -235,6 +235,10 @@ impl Contact {
         self.not_before = at;
     }
 
+    pub(super) fn is_first_call_under_way(&self) -> bool {
+        self.meeting && self.failures == 0
+    }
+
     pub(super) fn action(&self) -> Action {
         Action::Meet { url: self.url.clone(), expected: self.expected.clone(), group: self.group.clone() }
     }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use tunmesh_protocol::{Member, NodeId};
 
 use super::Node;
+use super::meetings::Contact;
 use crate::agenda::later;
 use crate::peers::Peer;
 use crate::route_table::RouteTable;
@@ -48,7 +49,9 @@ impl Node {
     /// How the node does.
     pub fn health(&self, now: Instant) -> Health {
         let in_grace = now < later(self.started_at, self.settings.startup_grace);
-        Health { registered: in_grace || !self.peers.is_empty() }
+        let calls_first = self.contacts.values().any(Contact::is_first_call_under_way);
+        let is_alone = self.peers.is_empty();
+        Health { registered: in_grace || !is_alone, settled: !is_alone || !calls_first }
     }
 
     fn view<'a>(&self, peer: &'a Peer) -> MemberView<'a> {
@@ -82,4 +85,7 @@ pub struct MemberView<'a> {
 pub struct Health {
     /// Whether a member is known, or the grace after the start is not over.
     pub registered: bool,
+    /// Whether a member is known, or every place of the bootstrap groups was called once and led to none: the node is alone
+    /// then, as far as it can know.
+    pub settled: bool,
 }

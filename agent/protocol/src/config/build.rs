@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::networking::{self, NETWORK, NODE, data_plane, ipv6, wireguard_peers};
@@ -39,6 +40,20 @@ pub(super) fn check(values: &Values, problems: &mut Vec<Finding>, warnings: &mut
     if let (Some(_), Some(_)) = (values.integer(HANDOVER_FD), values.text(HANDOVER_SOCKET)) {
         let (path, line) = at(HANDOVER_SOCKET);
         problems.push(Finding::new(&path, line, "fd and socket are both given", "keep one of them"));
+    }
+    if let Some(token_file) = values.text(HANDOVER_TOKEN_FILE) {
+        let (path, line) = at(HANDOVER_TOKEN_FILE);
+        if values.text(HANDOVER_SOCKET).is_none() {
+            problems.push(Finding::new(
+                &path,
+                line,
+                "there is nobody to show the token to",
+                "give socket, or remove it",
+            ));
+        } else if !token_file.starts_with('/') {
+            let found = Finding::new(&path, line, "the path is not absolute", "give the whole path, from /");
+            problems.push(found.with_value(&token_file));
+        }
     }
     let (handover, line) = at(HANDOVER);
     let is_empty = values.integer(HANDOVER_FD).is_none() && values.text(HANDOVER_SOCKET).is_none();
@@ -156,7 +171,9 @@ pub(super) fn config(values: &Values) -> Config {
             tun_device_id: values.text(DEVICE).unwrap_or_default(),
             tun_source: match (values.integer(HANDOVER_FD), values.text(HANDOVER_SOCKET)) {
                 (Some(fd), _) => TunSource::Descriptor(i32::try_from(fd).unwrap_or(i32::MAX)),
-                (None, Some(socket)) => TunSource::Socket(socket),
+                (None, Some(socket)) => {
+                    TunSource::Helper { socket, token_file: values.text(HANDOVER_TOKEN_FILE).map(PathBuf::from) }
+                }
                 (None, None) => TunSource::Create,
             },
             wireguard_peers: wireguard_peers(values),
@@ -212,6 +229,7 @@ const GROUPS: &str = "clustering/bootstrap_groups";
 const HANDOVER: &str = "networking/tun_handover";
 const HANDOVER_FD: &str = "networking/tun_handover/fd";
 const HANDOVER_SOCKET: &str = "networking/tun_handover/socket";
+const HANDOVER_TOKEN_FILE: &str = "networking/tun_handover/token_file";
 const PREVIOUS_SECRETS: &str = "clustering/auth/previous_secrets";
 const REGISTRATIONS: &str = "process/timing/registrations";
 const SECRET: &str = "clustering/auth/secret";

@@ -143,10 +143,13 @@ fn a_base_label_that_a_metric_has_already_is_refused() {
 }
 
 #[test]
-fn a_handover_of_nothing_is_refused_once() {
-    for (handover, path) in
-        [("{}", "tun_mesh/networking/tun_handover"), ("{fd: x}", "tun_mesh/networking/tun_handover/fd")]
-    {
+fn a_handover_of_nothing_or_with_a_token_for_nobody_is_refused_once() {
+    for (handover, path) in [
+        ("{}", "tun_mesh/networking/tun_handover"),
+        ("{fd: x}", "tun_mesh/networking/tun_handover/fd"),
+        ("{fd: 3, token_file: /run/token}", "tun_mesh/networking/tun_handover/token_file"),
+        ("{socket: \"@helper\", token_file: token}", "tun_mesh/networking/tun_handover/token_file"),
+    ] {
         let text = valid().replace("  networking:\n", &format!("  networking:\n    tun_handover: {handover}\n"));
         let problems = read(&text).err().unwrap();
         let paths: Vec<_> = problems.0.iter().map(|finding| finding.path.as_str()).collect();

@@ -168,6 +168,11 @@ pub enum TunSource {
     Create,
     /// An open descriptor of this number, inherited.
     Descriptor(i32),
-    /// A unix socket of a process that hands it over: a path, or an abstract name after `@`.
-    Socket(String),
+    /// A process that hands it over.
+    Helper {
+        /// Its unix socket: a path, or an abstract name after `@`.
+        socket: String,
+        /// File of what proves who we are, if it wants a proof.
+        token_file: Option<PathBuf>,
+    },
 }

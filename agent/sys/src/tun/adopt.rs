@@ -17,8 +17,32 @@ use crate::netlink;
 /// by name there). One with a virtio header is told to use the short one and is asked for offloads, see
 /// [`Tun::offloads`]. Needs no capability.
 pub fn adopt(fd: OwnedFd) -> Result<Tun, TunError> {
+    let (name, flags) = identify(&fd)?;
+    let mtu = describe(&name)?;
+    prepare(&fd)?;
+    let offloads = if flags & libc::IFF_VNET_HDR == 0 { Offloads::default() } else { adopt_header(&fd)? };
+    Ok(Tun { queues: vec![Queue::new(fd)], name, mtu, offloads, ipv6_skipped: false })
+}
+
+/// Takes over a device by all of its queues, at least one, as [`adopt`] does by one.
+pub(super) fn adopt_queues(fds: Vec<OwnedFd>) -> Result<Tun, TunError> {
+    let mut fds = fds.into_iter();
+    let first = fds.next().ok_or(TunError::NotUsable(NotUsable::Detached))?;
+    let mut tun = adopt(first)?;
+    for fd in fds {
+        if identify(&fd)?.0 != tun.name {
+            return Err(TunError::NotUsable(NotUsable::OtherDevice));
+        }
+        prepare(&fd)?;
+        tun.queues.push(Queue::new(fd));
+    }
+    Ok(tun)
+}
+
+/// Name and flags of the TUN that the descriptor is attached to.
+fn identify(fd: &OwnedFd) -> Result<(String, libc::c_int), TunError> {
     // Before any ioctl: on another kind of file the same request number would mean something else.
-    if !is_tun_file(&fd).map_err(|error| TunError::ioctl("fstat", error))? {
+    if !is_tun_file(fd).map_err(|error| TunError::ioctl("fstat", error))? {
         return Err(TunError::NotUsable(NotUsable::OtherFile));
     }
     let (name, flags) = match ioctl::identify(fd.as_fd()) {
@@ -28,13 +52,16 @@ pub fn adopt(fd: OwnedFd) -> Result<Tun, TunError> {
     if flags & libc::IFF_TUN == 0 {
         return Err(TunError::NotUsable(NotUsable::Tap));
     }
-    let mtu = describe(&name)?;
-    fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|error| TunError::ioctl("F_SETFD", error))?;
-    let status = fcntl(&fd, FcntlArg::F_GETFL).map_err(|error| TunError::ioctl("F_GETFL", error))?;
+    Ok((name, flags))
+}
+
+/// Non-blocking, and closed on exec.
+fn prepare(fd: &OwnedFd) -> Result<(), TunError> {
+    fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|error| TunError::ioctl("F_SETFD", error))?;
+    let status = fcntl(fd, FcntlArg::F_GETFL).map_err(|error| TunError::ioctl("F_GETFL", error))?;
     let status = OFlag::from_bits_retain(status) | OFlag::O_NONBLOCK;
-    fcntl(&fd, FcntlArg::F_SETFL(status)).map_err(|error| TunError::ioctl("F_SETFL", error))?;
-    let offloads = if flags & libc::IFF_VNET_HDR == 0 { Offloads::default() } else { adopt_header(&fd)? };
-    Ok(Tun { queues: vec![Queue::new(fd)], name, mtu, offloads, ipv6_skipped: false })
+    fcntl(fd, FcntlArg::F_SETFL(status)).map_err(|error| TunError::ioctl("F_SETFL", error))?;
+    Ok(())
 }
 
 fn is_tun_file(fd: &OwnedFd) -> Result<bool, Errno> {

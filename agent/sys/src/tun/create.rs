@@ -1,7 +1,7 @@
 //! Making and configuring a device of our own.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -63,7 +63,7 @@ pub fn create_with(settings: &TunSettings<'_>, features: &Features<'_>) -> Resul
     check_name(settings.name)?;
     let flags = if features.queues > 1 { FLAGS | libc::IFF_MULTI_QUEUE } else { FLAGS };
     let Attached { queue, name, flags } = attach(settings.name, flags, features.offload)?;
-    own(queue.as_fd()).map_err(|error| TunError::ioctl("TUNSETOWNER", error))?;
+    own(&queue).map_err(|error| TunError::ioctl("TUNSETOWNER", error))?;
     let has_header = flags & libc::IFF_VNET_HDR != 0;
     let offloads = if has_header { offload::negotiate(queue.as_fd()) } else { Offloads::default() };
     let mut queues = vec![queue];
@@ -78,8 +78,8 @@ pub fn create_with(settings: &TunSettings<'_>, features: &Features<'_>) -> Resul
     Ok(Tun { queues, name, mtu: settings.mtu, offloads, ipv6_skipped })
 }
 
-struct Attached {
-    queue: Queue,
+pub(super) struct Attached {
+    pub(super) queue: Queue,
     name: String,
     flags: libc::c_int,
 }
@@ -98,7 +98,7 @@ fn attach(name: &str, flags: libc::c_int, offload: bool) -> Result<Attached, Tun
     attach_to(name, flags)
 }
 
-fn attach_to(name: &str, flags: libc::c_int) -> Result<Attached, TunError> {
+pub(super) fn attach_to(name: &str, flags: libc::c_int) -> Result<Attached, TunError> {
     let file = open()?;
     let name = match ioctl::attach(file.as_fd(), name, flags) {
         Err(Errno::EBUSY) => return Err(TunError::Busy { name: name.to_owned() }),
@@ -108,7 +108,7 @@ fn attach_to(name: &str, flags: libc::c_int) -> Result<Attached, TunError> {
     Ok(Attached { queue: Queue::new(file.into()), name, flags })
 }
 
-fn check_name(name: &str) -> Result<(), TunError> {
+pub(super) fn check_name(name: &str) -> Result<(), TunError> {
     // The kernel would take '%d' for a request to number the device.
     let refused = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':' | '%');
     if name.is_empty() || name.len() >= libc::IFNAMSIZ || name == "." || name == ".." || name.contains(refused) {
@@ -134,9 +134,9 @@ fn advice(errno: Option<i32>) -> &'static str {
 
 /// A device without an owner could be attached by any process that can open the device file. Root of the user
 /// namespace becomes the owner, or this user where that namespace has no root.
-fn own(fd: BorrowedFd<'_>) -> Result<(), Errno> {
-    match ioctl::set_owner(fd, 0) {
-        Err(Errno::EINVAL) => ioctl::set_owner(fd, geteuid().as_raw()),
+pub(super) fn own(fd: impl AsFd) -> Result<(), Errno> {
+    match ioctl::set_owner(fd.as_fd(), 0) {
+        Err(Errno::EINVAL) => ioctl::set_owner(fd.as_fd(), geteuid().as_raw()),
         owned => owned,
     }
 }
@@ -163,14 +163,14 @@ fn prepare(settings: &TunSettings<'_>, features: &Features<'_>) -> Result<(), Li
 }
 
 /// Whether this host passes packets of others on.
-fn forwards() -> bool {
+pub(super) fn forwards() -> bool {
     let is_on = |switch: &str| fs::read_to_string(switch).is_ok_and(|state| state.trim() != "0");
     is_on("/proc/sys/net/ipv4/ip_forward") || is_on("/proc/sys/net/ipv6/conf/all/forwarding")
 }
 
 /// Without this the kernel sends router solicitations and multicast reports into the mesh as soon as the device is up.
 /// Best effort, twice: the switch is read-only in most containers, the other is absent where the host has no IPv6.
-fn silence_ipv6(name: &str, ipv4_only: bool) {
+pub(super) fn silence_ipv6(name: &str, ipv4_only: bool) {
     let no_link_local = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
     let _absent_without_ipv6 = links::set(name, "silence", LinkAttribute::AfSpecUnspec(vec![no_link_local]));
     if ipv4_only {
@@ -223,7 +223,7 @@ fn route(settings: &TunSettings<'_>) -> Result<(), TunError> {
     Ok(())
 }
 
-fn taken(destination: impl Into<IpNet>, error: LinkError) -> TunError {
+pub(super) fn taken(destination: impl Into<IpNet>, error: LinkError) -> TunError {
     if error.already_there() {
         TunError::RouteTaken { destination: destination.into() }
     } else {
@@ -237,7 +237,7 @@ const IPV6_LEAST_MTU: u32 = 1280;
 const DEVICE_FILE: &str = "/dev/net/tun";
 
 /// `IFF_TUN_EXCL`: never attach to a device that exists, whoever made it.
-const FLAGS: libc::c_int = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_TUN_EXCL;
+pub(super) const FLAGS: libc::c_int = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_TUN_EXCL;
 
 #[cfg(test)]
 mod tests {

@@ -78,11 +78,13 @@ pub enum TunError {
         /// User of the listener as seen from here.
         uid: u32,
     },
-    /// The helper closed the connection instead of handing over.
-    #[error("the helper on {socket} refused to hand over a device")]
+    /// The helper refused, or closed the connection without a word.
+    #[error("the helper on {socket} refused to hand over a device{}", reason.map(|reason| format!(": {reason}")).unwrap_or_default())]
     Refused {
         /// Socket of the hand-over.
         socket: String,
+        /// What it said.
+        reason: Option<Refusal>,
     },
     /// The host routes that network elsewhere already.
     #[error("{destination} is routed already on this host; the mesh would take it over")]
@@ -100,12 +102,52 @@ pub enum TunError {
     },
 }
 
+/// Why a helper hands no device over. Most pass: trying again later is the thing to do.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, thiserror::Error)]
+pub enum Refusal {
+    /// Too many attempts in this network namespace.
+    #[error("too many attempts, try again later")]
+    Busy = 1,
+    /// The kernel refused the device, or it is another pod's.
+    #[error("the device could not be made, its log says why")]
+    Device = 2,
+    /// The request is none of this version.
+    #[error("it does not understand the request")]
+    Malformed = 3,
+    /// There is no member of the pod's name and UID with an address.
+    #[error("the pod is no member of a mesh, or not yet")]
+    Member = 4,
+    /// The token is not that of a pod on this node, or not for the helper, or too old.
+    #[error("the token is none of a pod of this node for the node helper")]
+    Token = 5,
+    /// The API server did not answer.
+    #[error("the API server does not answer it")]
+    Unavailable = 6,
+}
+
+impl Refusal {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Busy, Self::Device, Self::Malformed, Self::Member, Self::Token, Self::Unavailable];
+
+    pub(super) fn code(self) -> u16 {
+        self as u16
+    }
+
+    pub(super) fn of_code(code: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.code() == code)
+    }
+}
+
 /// What is wrong with a descriptor handed over.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NotUsable {
     /// `/dev/net/tun` opened, but no device made.
     #[error("it is attached to no device")]
     Detached,
+    /// A further queue of another device than the first.
+    #[error("its queues are of different devices")]
+    OtherDevice,
     /// Not `/dev/net/tun`.
     #[error("it is not /dev/net/tun")]
     OtherFile,

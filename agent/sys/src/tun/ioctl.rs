@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "no kept crate wraps the TUN ioctls")]
 
 use std::ffi::{CStr, c_int, c_short, c_uint, c_ulong};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 
@@ -31,6 +31,21 @@ pub(super) fn identify(fd: BorrowedFd<'_>) -> Result<(String, c_int), Errno> {
 pub(super) fn set_owner(fd: BorrowedFd<'_>, uid: u32) -> Result<(), Errno> {
     // SAFETY: TUNSETOWNER takes its argument by value.
     Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETOWNER, c_ulong::from(uid)) })?;
+    Ok(())
+}
+
+/// Lets only processes of group `gid` (or those with `CAP_NET_ADMIN`) attach to the device later.
+pub(super) fn set_group(fd: impl AsFd, gid: u32) -> Result<(), Errno> {
+    // SAFETY: TUNSETGROUP takes its argument by value.
+    Errno::result(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::TUNSETGROUP, c_ulong::from(gid)) })?;
+    Ok(())
+}
+
+/// Has the device stay when its last descriptor closes.
+pub(super) fn set_persistent(fd: impl AsFd) -> Result<(), Errno> {
+    let on: c_ulong = 1;
+    // SAFETY: TUNSETPERSIST takes its argument by value.
+    Errno::result(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::TUNSETPERSIST, on) })?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! What kernel and process leave undone for each other: checksums and segmentation.
 
 use std::ffi::{c_int, c_uint};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
 
@@ -48,7 +48,8 @@ pub(super) fn switch(fd: BorrowedFd<'_>, offloads: Offloads) -> Result<(), Errno
 }
 
 /// Makes the device's header the short one, without the number of buffers that belongs to virtio proper.
-pub(super) fn shorten_header(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(super) fn shorten_header(fd: impl AsFd) -> Result<(), Errno> {
+    let fd = fd.as_fd();
     if ioctl::header_len(fd)? == HEADER_LEN { Ok(()) } else { ioctl::set_header_len(fd, HEADER_LEN) }
 }
 

@@ -66,6 +66,13 @@ const TUN_HANDOVER: &[Key] = &[
         "Unix socket of the process that hands the device over",
         "A path, or an abstract name after @.",
     ),
+    ours(
+        "token_file",
+        Kind::One(Scalar::Text),
+        Need::Absent,
+        "File of what proves to that process who we are",
+        "With socket only; an absolute path. Read anew at every attempt, as it may come late and is replaced. At most 8,192 bytes.",
+    ),
 ];
 
 const DATA_PLANE: &[Key] = &[

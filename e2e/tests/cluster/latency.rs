@@ -1,0 +1,109 @@
+//! How long a pod takes to be in its mesh.
+
+use std::time::{Duration, SystemTime};
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, PostParams, WatchEvent, WatchParams};
+use tokio::time::timeout;
+
+use crate::support::{IDLE, START, Stage, eventually, median_and_p90, pod, stateful_set};
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs make e2e"]
+async fn a_pod_is_in_its_mesh_within_a_second_of_the_same_pod_without_a_sidecar() {
+    let stage = Stage::new("latency").await;
+    stage.mesh("home").await;
+    stage.apply(&stateful_set("db", 1, Some("home"), IDLE));
+    stage.pods("app=db", 1).await;
+    let [to, _] = stage.addresses("db-0").await;
+    let script = format!("until ping -qnc1 -W1 {to} >/dev/null; do :; done; echo reached; {IDLE}");
+    let (mut written, mut reached, mut plain) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 0..RUNS {
+        let name = format!("member-{number}");
+        let (secret, ping) = member(&stage, &name, &script).await;
+        written.push(secret);
+        reached.push(ping);
+        plain.push(without_sidecar(&stage, &format!("plain-{number}")).await);
+    }
+    let [written, reached, plain] = [&mut written, &mut reached, &mut plain].map(|values| median_and_p90(values));
+    println!("of {RUNS} pods, median and 90th percentile in ms:");
+    for (what, (median, p90)) in [
+        ("made to Secret written", written),
+        ("made to first ping through the mesh", reached),
+        ("the same pod without a sidecar, made to ready", plain),
+    ] {
+        println!("  {what}: {} {}", median.as_millis(), p90.as_millis());
+    }
+    assert!(written.0 < Duration::from_millis(500), "{written:?}");
+    assert!(reached.0 < plain.0 + Duration::from_millis(2500), "{reached:?} {plain:?}");
+}
+
+/// Makes a pod; from its creation to its Secret, and to its first answer through the mesh.
+async fn member(stage: &Stage, name: &str, script: &str) -> (Duration, Duration) {
+    let secrets: Api<Secret> = stage.api();
+    let from = secrets.list_metadata(&Default::default()).await.unwrap().metadata.resource_version.unwrap_or_default();
+    let mut events = secrets.watch_metadata(&WatchParams::default(), &from).await.unwrap().boxed();
+    let begun = create(stage, &pod(name, Some("home"), script)).await;
+    let written = async {
+        while let Some(event) = events.next().await {
+            if let WatchEvent::Added(secret) = event.unwrap()
+                && secret.name_any().starts_with("tunmesh-")
+            {
+                return since(begun);
+            }
+        }
+        panic!("the watch of Secrets ended");
+    };
+    let written = timeout(START, written).await.unwrap();
+    let pods: Api<Pod> = stage.api();
+    let reached = eventually(&format!("the first ping of {name}"), START, || async {
+        let logs =
+            stage.cluster.kubectl(&["--namespace", &stage.namespace, "logs", name, "--container=app", "--timestamps"]);
+        let logs = logs.map_err(|error| error.to_string())?;
+        let line = logs.lines().find(|line| line.ends_with(" reached")).ok_or("no answer yet")?;
+        // The runtime of the node notes when a line was written; node and test have one clock.
+        let at: Timestamp = line.split_whitespace().next().unwrap_or_default().parse().unwrap();
+        Ok(SystemTime::from(at).duration_since(begun).unwrap())
+    })
+    .await;
+    pods.delete(name, &DeleteParams::default()).await.unwrap();
+    (written, reached)
+}
+
+/// From the creation of a pod until it is ready.
+async fn without_sidecar(stage: &Stage, name: &str) -> Duration {
+    let pods: Api<Pod> = stage.api();
+    let params = WatchParams::default().fields(&format!("metadata.name={name}"));
+    let mut events = pods.watch(&params, "0").await.unwrap().boxed();
+    let begun = create(stage, &pod(name, None, IDLE)).await;
+    let ready = async {
+        while let Some(event) = events.next().await {
+            let (WatchEvent::Added(pod) | WatchEvent::Modified(pod)) = event.unwrap() else { continue };
+            let conditions = pod.status.and_then(|status| status.conditions).unwrap_or_default();
+            if conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True") {
+                return since(begun);
+            }
+        }
+        panic!("the watch of the pod ended");
+    };
+    let took = timeout(START, ready).await.unwrap();
+    pods.delete(name, &DeleteParams::default()).await.unwrap();
+    took
+}
+
+/// Makes the pod; when the API server was asked to.
+async fn create(stage: &Stage, yaml: &str) -> SystemTime {
+    let pod: Pod = serde_saphyr::from_str(yaml).unwrap();
+    let begun = SystemTime::now();
+    stage.api::<Pod>().create(&PostParams::default(), &pod).await.unwrap();
+    begun
+}
+
+fn since(begun: SystemTime) -> Duration {
+    begun.elapsed().unwrap_or_default()
+}
+
+const RUNS: usize = 50;

@@ -1,0 +1,100 @@
+//! A sidecar or a node helper that ends takes nothing with it.
+
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+use tunmesh_crds::names::SIDECAR;
+use tunmesh_e2e::cluster::{processes, run};
+
+use crate::support::{IDLE, START, SYSTEM, Stage, containers, deployment, eventually, node};
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs make e2e"]
+async fn a_sidecar_that_is_killed_has_its_device_again_within_a_second() {
+    let stage = Stage::new("killed").await;
+    let (from, to) = two_pods(&stage).await;
+    let (id, restarts) = containers(&to)[SIDECAR].clone();
+    let [address, _] = stage.addresses(&to.name_any()).await;
+    let pings = Pings::start(&stage, &from.name_any(), &address.to_string(), 8);
+
+    for pid in processes(&id) {
+        run(Command::new("kill").args(["-KILL", &pid.to_string()])).unwrap();
+    }
+
+    let gap = pings.longest_gap();
+    let pods: Api<Pod> = stage.api();
+    eventually("the sidecar that started anew", START, || async {
+        let (_, now) = containers(&pods.get(&to.name_any()).await.unwrap())[SIDECAR];
+        if now == restarts + 1 { Ok(()) } else { Err(now) }
+    })
+    .await;
+    println!("sidecar killed: a gap of {gap:?}");
+    assert!(gap > Duration::ZERO, "nothing was lost, so nothing was killed");
+    assert!(gap < Duration::from_secs(2), "{gap:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs make e2e"]
+async fn traffic_goes_on_while_a_node_helper_is_made_anew() {
+    let stage = Stage::new("helper").await;
+    let (from, to) = two_pods(&stage).await;
+    let [address, _] = stage.addresses(&to.name_any()).await;
+    let helpers = Api::<Pod>::namespaced(stage.client.clone(), SYSTEM);
+    let listed = helpers.list(&ListParams::default().labels("app.kubernetes.io/component=node-helper")).await.unwrap();
+    let helper = listed.items.iter().find(|pod| node(pod) == node(&to)).unwrap();
+    let pings = Pings::start(&stage, &from.name_any(), &address.to_string(), 8);
+
+    stage.cluster.kubectl(&["--namespace", SYSTEM, "delete", "pod", &helper.name_any()]).unwrap();
+
+    let gap = pings.longest_gap();
+    assert!(gap <= 2 * INTERVAL, "a node helper was made anew: a gap of {gap:?}");
+    stage
+        .cluster
+        .kubectl(&["--namespace", SYSTEM, "rollout", "status", "daemonset/tunmesh-node-helper", "--timeout=60s"])
+        .unwrap();
+    println!("node helper made anew: a gap of {gap:?}");
+}
+
+/// Two members on two nodes, that know each other.
+async fn two_pods(stage: &Stage) -> (Pod, Pod) {
+    stage.mesh("home").await;
+    stage.apply(&deployment("pair", 2, Some("home"), IDLE));
+    let pods = stage.pods("app=pair", 2).await;
+    assert_ne!(node(&pods[0]), node(&pods[1]), "the pods are on one node");
+    let [address, _] = stage.addresses(&pods[1].name_any()).await;
+    stage.shell(&pods[0].name_any(), &format!("ping -qnc1 -W5 {address}"));
+    (pods[0].clone(), pods[1].clone())
+}
+
+/// Pings from one pod, one each [`INTERVAL`].
+struct Pings(Child);
+
+impl Pings {
+    /// Returns when the first was answered.
+    fn start(stage: &Stage, from: &str, to: &str, seconds: u32) -> Self {
+        let script = format!(
+            "ping -qnc1 -W5 {to} >/dev/null && touch /tmp/begun; ping -nDO -i {} -w {seconds} {to}",
+            INTERVAL.as_secs_f64()
+        );
+        let exec = ["--namespace", &stage.namespace, "exec", from, "--container=app", "--", "sh", "-c", &script];
+        let pings = Self(stage.cluster.start_kubectl(&exec).unwrap());
+        stage.shell(from, "until test -e /tmp/begun; do sleep 0.1; done; sleep 1");
+        pings
+    }
+
+    /// From one answer to the next, less the interval between two.
+    fn longest_gap(self) -> Duration {
+        let output = self.0.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let answers = text.lines().filter(|line| line.contains("bytes from"));
+        let at: Vec<f64> = answers.map(|line| line[1..].split(']').next().unwrap().parse().unwrap()).collect();
+        assert!(at.len() > 2, "{text}{}", String::from_utf8_lossy(&output.stderr));
+        let longest = at.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
+        Duration::from_secs_f64(longest).saturating_sub(INTERVAL)
+    }
+}
+
+const INTERVAL: Duration = Duration::from_millis(20);

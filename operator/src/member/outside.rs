@@ -1,0 +1,88 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::runtime::controller::Action;
+use kube::runtime::events::EventType;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
+use tunmesh_crds::{AddressOwner, MemberReason, OwnerKind, TunMeshMember};
+
+use crate::conditions::Finding;
+use crate::context::Context;
+use crate::error::Error;
+use crate::{inject, layout};
+
+use super::config::Device;
+use super::provide::{Wanted, provide};
+
+/// Gives a machine outside the cluster its address and a Secret with all that its agent needs.
+pub(crate) async fn reconcile(member: Arc<TunMeshMember>, context: Arc<Context>) -> Result<Action, Error> {
+    let Some(outside) = member.spec.outside.clone() else { return Ok(Action::await_change()) };
+    if member.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let namespace = member.namespace().unwrap_or_default();
+    let mesh_namespace = member.spec.mesh.namespace.as_ref().unwrap_or(&namespace);
+    let mesh = context.stores.meshes.get(&ObjectRef::new(&member.spec.mesh.name).within(mesh_namespace));
+    let Some(mesh) = mesh.filter(|mesh| mesh.metadata.deletion_timestamp.is_none()) else {
+        let note = format!("there is no TunMesh {mesh_namespace}/{}", member.spec.mesh.name);
+        return refuse(&context, &member, MemberReason::MeshNotFound, note).await;
+    };
+    if mesh.spec.paused {
+        return Ok(Action::await_change());
+    }
+    let labels = context.stores.namespaces.get(&ObjectRef::new(&namespace));
+    let labels = labels.map(|object| object.labels().clone()).unwrap_or_default();
+    if !inject::is_allowed(&mesh, &namespace, &labels) {
+        let note = format!("TunMesh {mesh_namespace}/{} takes no members of namespace {namespace}", mesh.name_any());
+        return refuse(&context, &member, MemberReason::NamespaceNotAllowed, note).await;
+    }
+    let status = member.status.clone().unwrap_or_default();
+    let ready = if status.ready { MemberReason::Connected } else { MemberReason::Starting };
+    let advertised = outside.advertised_address.clone();
+    let address = advertised.as_deref().and_then(|host| host.parse().ok());
+    let endpoints = mesh.status.iter().flat_map(|status| &status.endpoints);
+    let wanted = Wanted {
+        about: member.object_ref(&()),
+        owner: owner_reference(&member),
+        address_owner: AddressOwner {
+            kind: OwnerKind::TunMeshMember,
+            namespace: namespace.clone(),
+            name: member.name_any(),
+            uid: member.uid().unwrap_or_default(),
+            ordinal: None,
+        },
+        address: outside.address.map(|address| address.to_string()),
+        secret_name: layout::outside_secret(&member.name_any()),
+        names: advertised.clone().filter(|_| address.is_none()).into_iter().collect(),
+        addresses: address.into_iter().collect(),
+        host: advertised,
+        port: outside.port.0,
+        lifetime: LIFETIME.max(mesh.spec.trust.certificate_lifetime.duration()),
+        device: Device::Own,
+        log_level: mesh.spec.sidecar.log_level,
+        bootstrap: endpoints.map(|endpoint| format!("https://{endpoint}")).collect(),
+        peers: context.peers(&mesh.uid().unwrap_or_default(), &member.uid().unwrap_or_default()),
+        status,
+        findings: vec![Finding::plain(ready), Finding::plain(MemberReason::Current)],
+        renew: false,
+    };
+    provide(&context, &mesh, member.as_ref().clone(), wanted).await
+}
+
+async fn refuse(context: &Context, member: &TunMeshMember, reason: MemberReason, note: String) -> Result<Action, Error> {
+    let info = reason.info();
+    let note = format!("{note}. {}", info.action);
+    context.tell(&member.object_ref(&()), EventType::Warning, info.reason, "Provide", note).await;
+    Ok(Action::requeue(REFUSED_RETRY))
+}
+
+fn owner_reference(member: &TunMeshMember) -> OwnerReference {
+    OwnerReference { block_owner_deletion: Some(false), ..member.controller_owner_ref(&()).unwrap_or_default() }
+}
+
+/// Nobody carries a renewed certificate to a machine outside the cluster, so it has one for longer; it ends with its
+/// authority at the latest.
+const LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
+const REFUSED_RETRY: Duration = Duration::from_secs(30);

@@ -1,0 +1,231 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::runtime::controller::Action;
+use kube::runtime::events::EventType;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, Resource, ResourceExt};
+use tunmesh_crds::names::{MANAGED_BY_LABEL, MANAGER, PodAnnotation};
+use tunmesh_crds::{
+    MemberMesh, MemberPod, MemberReason, TunMesh, TunMeshMember, TunMeshMemberSpec, TunMeshMemberStatus, TunMode,
+};
+
+use crate::conditions::Finding;
+use crate::context::Context;
+use crate::error::Error;
+use crate::inject;
+use crate::labels::mesh_labels;
+use crate::layout::{self, PORT};
+
+use super::config::Device;
+use super::facts::PodFacts;
+use super::provide::{Wanted, provide};
+
+/// Makes a pod with the label a member: address, certificate, configuration.
+pub(crate) async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Action, Error> {
+    let Some(facts) = PodFacts::of(&pod) else { return Ok(Action::await_change()) };
+    if facts.over {
+        return end(&context, &facts).await;
+    }
+    let mesh = context.stores.meshes.get(&facts.mesh());
+    let Some(mesh) = mesh.filter(|mesh| mesh.metadata.deletion_timestamp.is_none()) else {
+        let note = format!("there is no TunMesh {}/{}", facts.mesh.0, facts.mesh.1);
+        return refuse(&context, &pod, MemberReason::MeshNotFound, note).await;
+    };
+    if mesh.spec.paused {
+        return Ok(Action::await_change());
+    }
+    if !is_allowed(&context, &mesh, &facts.namespace) {
+        let note = format!("TunMesh {}/{} takes no pods of namespace {}", facts.mesh.0, facts.mesh.1, facts.namespace);
+        return refuse(&context, &pod, MemberReason::NamespaceNotAllowed, note).await;
+    }
+    let Some(secret_name) = facts.secret.clone() else {
+        let note = "the pod has the label and no sidecar: it was made while no webhook was there".to_owned();
+        return refuse(&context, &pod, MemberReason::SidecarAbsent, note).await;
+    };
+    let Some(member) = member_of(&context, &pod, &facts, &mesh).await? else {
+        return Ok(Action::requeue(OTHER_MEMBER_RETRY));
+    };
+    let wanted = wanted(&context, &pod, &facts, &mesh, &member, secret_name);
+    provide(&context, &mesh, member, wanted).await
+}
+
+fn wanted(
+    context: &Context,
+    pod: &Pod,
+    facts: &PodFacts,
+    mesh: &TunMesh,
+    member: &TunMeshMember,
+    secret_name: String,
+) -> Wanted {
+    let before = member.status.clone().unwrap_or_default();
+    let turned = facts.ready != before.ready;
+    let status = TunMeshMemberStatus {
+        endpoints: facts.addresses.iter().map(|address| std::net::SocketAddr::new(*address, PORT).to_string()).collect(),
+        node: facts.node.clone(),
+        version: before.version.clone(),
+        ready: facts.ready,
+        last_seen: if turned { Some(Time(Timestamp::now())) } else { before.last_seen.clone() },
+        ..before
+    };
+    let ready = match (facts.ready, facts.running) {
+        (true, _) => MemberReason::Connected,
+        (false, true) => MemberReason::AgentNotReady,
+        (false, false) => MemberReason::Starting,
+    };
+    let template = inject::fingerprint_for(mesh, &context.settings.defaults, pod.annotations());
+    let up_to_date = if facts.template.as_ref() == Some(&template) { MemberReason::Current } else { MemberReason::TemplateOutdated };
+    let annotated = |annotation: PodAnnotation| pod.annotations().get(annotation.key()).map(String::as_str);
+    let is_own = annotated(PodAnnotation::Tun).map_or(mesh.spec.sidecar.tun == TunMode::HostDevice, |tun| tun == "HostDevice");
+    let log_level = annotated(PodAnnotation::LogLevel).and_then(|level| serde_json::from_value(level.into()).ok());
+    let material = status.material.is_some();
+    Wanted {
+        about: pod.object_ref(&()),
+        owner: owner_reference(pod),
+        address_owner: facts.owner.clone(),
+        address: facts.wanted.clone(),
+        secret_name,
+        host: Some(UNKNOWN_HOST.to_owned()),
+        port: PORT,
+        addresses: facts.addresses.clone(),
+        names: Vec::new(),
+        lifetime: mesh.spec.trust.certificate_lifetime.duration(),
+        device: if is_own { Device::Own } else { Device::Helper },
+        log_level: log_level.unwrap_or(mesh.spec.sidecar.log_level),
+        bootstrap: vec![bootstrap_url(mesh)],
+        peers: context.peers(&mesh.uid().unwrap_or_default(), &facts.uid),
+        status,
+        findings: vec![Finding::plain(ready), Finding::plain(up_to_date)],
+        // A Secret that somebody deleted keeps the sidecar from starting; nobody watches Secrets.
+        renew: material && !facts.running && is_stuck(pod),
+    }
+}
+
+/// The member object of a pod; `None` while one of its name is still another's.
+async fn member_of(
+    context: &Context,
+    pod: &Pod,
+    facts: &PodFacts,
+    mesh: &TunMesh,
+) -> Result<Option<TunMeshMember>, Error> {
+    let is_its = |member: &TunMeshMember| member.spec.pod.as_ref().is_some_and(|pod| pod.uid == facts.uid);
+    let api = Api::<TunMeshMember>::namespaced(context.client.clone(), &facts.namespace);
+    let known = ObjectRef::new(&facts.name).within(&facts.namespace);
+    if let Some(member) = context.stores.members.get(&known).filter(|member| is_its(member)) {
+        return Ok(Some(member.as_ref().clone()));
+    }
+    let attempt = || format!("make TunMeshMember {}/{}", facts.namespace, facts.name);
+    match api.create(&PostParams::default(), &new_member(pod, facts, mesh)).await {
+        Ok(member) => return Ok(Some(member)),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+        Err(error) => return Err(Error::api(attempt())(error)),
+    }
+    let Some(other) = api.get_opt(&facts.name).await.map_err(Error::api(attempt()))? else { return Ok(None) };
+    if is_its(&other) {
+        return Ok(Some(other));
+    }
+    if other.spec.outside.is_some() {
+        let note = format!("TunMeshMember {} is that of a machine outside the cluster: rename one of them", facts.name);
+        let reason = MemberReason::NotThePod.info().reason;
+        context.tell(&pod.object_ref(&()), EventType::Warning, reason, "Provide", note).await;
+        return Ok(None);
+    }
+    // Of an earlier pod of this name: what belongs to that one ends with it.
+    let preconditions = Preconditions { uid: other.uid(), resource_version: None };
+    match api.delete(&facts.name, &DeleteParams::background().preconditions(preconditions)).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+        deleted => drop(deleted.map_err(Error::api(attempt()))?),
+    }
+    Ok(None)
+}
+
+fn new_member(pod: &Pod, facts: &PodFacts, mesh: &TunMesh) -> TunMeshMember {
+    let spec = TunMeshMemberSpec {
+        mesh: MemberMesh { name: facts.mesh.1.clone(), namespace: Some(facts.mesh.0.clone()) },
+        pod: Some(MemberPod { name: facts.name.clone(), uid: facts.uid.clone() }),
+        outside: None,
+    };
+    let mut member = TunMeshMember::new(&facts.name, spec);
+    let mut labels = mesh_labels(mesh);
+    labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGER.to_owned());
+    member.metadata.labels = Some(labels);
+    member.metadata.owner_references = Some(vec![owner_reference(pod)]);
+    member
+}
+
+/// A pod that is over is no longer in the mesh. Address and objects go when it is deleted.
+async fn end(context: &Context, facts: &PodFacts) -> Result<Action, Error> {
+    let known = ObjectRef::new(&facts.name).within(&facts.namespace);
+    let member = context.stores.members.get(&known);
+    let member = member.filter(|member| member.spec.pod.as_ref().is_some_and(|pod| pod.uid == facts.uid));
+    let Some(mut member) = member.map(Arc::unwrap_or_clone) else { return Ok(Action::await_change()) };
+    let Some(status) = member.status.as_mut().filter(|status| status.ready) else { return Ok(Action::await_change()) };
+    status.ready = false;
+    status.last_seen = Some(Time(Timestamp::now()));
+    let api = Api::<TunMeshMember>::namespaced(context.client.clone(), &facts.namespace);
+    match api.replace_status(&facts.name, &PostParams::default(), &member).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() => {}
+        written => drop(written.map_err(Error::api(format!("write the status of TunMeshMember {}", facts.name)))?),
+    }
+    Ok(Action::await_change())
+}
+
+async fn refuse(context: &Context, pod: &Pod, reason: MemberReason, note: String) -> Result<Action, Error> {
+    let info = reason.info();
+    context.tell(&workload(pod), EventType::Warning, info.reason, "Provide", format!("{note}. {}", info.action)).await;
+    Ok(Action::requeue(REFUSED_RETRY))
+}
+
+/// Whom people look at: what made the pod, or else the pod.
+fn workload(pod: &Pod) -> ObjectReference {
+    let owner = pod.owner_references().iter().find(|owner| owner.controller == Some(true));
+    owner.map_or_else(
+        || pod.object_ref(&()),
+        |owner| ObjectReference {
+            api_version: Some(owner.api_version.clone()),
+            kind: Some(owner.kind.clone()),
+            name: Some(owner.name.clone()),
+            namespace: pod.namespace(),
+            uid: Some(owner.uid.clone()),
+            ..ObjectReference::default()
+        },
+    )
+}
+
+fn is_allowed(context: &Context, mesh: &TunMesh, namespace: &str) -> bool {
+    let labels = context.stores.namespaces.get(&ObjectRef::new(namespace));
+    inject::is_allowed(mesh, namespace, &labels.map(|object| object.labels().clone()).unwrap_or_default())
+}
+
+fn is_stuck(pod: &Pod) -> bool {
+    let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    created.is_some_and(|created| Timestamp::now().duration_since(created).as_secs() > STUCK_SECONDS)
+}
+
+fn owner_reference(pod: &Pod) -> OwnerReference {
+    OwnerReference {
+        api_version: "v1".to_owned(),
+        kind: "Pod".to_owned(),
+        name: pod.name_any(),
+        uid: pod.uid().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(false),
+    }
+}
+
+/// Where the members of `mesh` are found.
+fn bootstrap_url(mesh: &TunMesh) -> String {
+    let namespace = mesh.namespace().unwrap_or_default();
+    format!("https://{}.{namespace}.svc:{PORT}", layout::service(&mesh.name_any()))
+}
+
+/// A pod's own address is not known when its file is written; the sidecar is told it (`--advertise-address`).
+const UNKNOWN_HOST: &str = "pod.invalid";
+const OTHER_MEMBER_RETRY: Duration = Duration::from_millis(200);
+const REFUSED_RETRY: Duration = Duration::from_secs(30);
+/// Age at which a pod whose sidecar does not start gets its Secret again.
+const STUCK_SECONDS: i64 = 60;

@@ -1,0 +1,302 @@
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::PostParams;
+use kube::runtime::controller::Action;
+use kube::runtime::events::EventType;
+use kube::{Api, ResourceExt};
+use tunmesh_crds::names::POD_UID_LABEL;
+use tunmesh_crds::{
+    AddressMesh, AddressOwner, LogLevel, MemberAddresses, MemberMaterial, MemberReason, TunMesh, TunMeshMember,
+    TunMeshMemberStatus, Verdict,
+};
+
+use crate::addresses::Pools;
+use crate::claims::{Asked, Outcome, take};
+use crate::conditions::{Finding, changed, conditions};
+use crate::context::Context;
+use crate::error::Error;
+use crate::labels::mesh_labels;
+use crate::layout;
+use crate::trust::{LeafRequest, MeshName, MeshTrust};
+
+use super::config::{Device, MemberConfig};
+use super::secret::{MemberSecret, Written, fingerprint};
+
+/// A member, and what it is to have.
+pub(super) struct Wanted {
+    /// Who people are told about: the pod or the member.
+    pub(super) about: ObjectReference,
+    /// With whom the Secret goes.
+    pub(super) owner: OwnerReference,
+    /// Whose the address is.
+    pub(super) address_owner: AddressOwner,
+    /// The address it asks for, as it is written.
+    pub(super) address: Option<String>,
+    pub(super) secret_name: String,
+    /// Host and port at which others reach it; if there is no host, they do not unless through the mesh.
+    pub(super) host: Option<String>,
+    pub(super) port: u16,
+    /// Addresses outside the mesh that its certificate names.
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) names: Vec<String>,
+    pub(super) lifetime: Duration,
+    pub(super) device: Device,
+    pub(super) log_level: LogLevel,
+    pub(super) bootstrap: Vec<String>,
+    pub(super) peers: Vec<String>,
+    /// The status it has apart from address and Secret.
+    pub(super) status: TunMeshMemberStatus,
+    /// The findings that only its kind has.
+    pub(super) findings: Vec<Finding<MemberReason>>,
+    /// Whether its Secret is to be written again in any case.
+    pub(super) renew: bool,
+}
+
+/// Gives `member` of `mesh` its address and its Secret, and writes what came of it into its status.
+pub(super) async fn provide(
+    context: &Context,
+    mesh: &TunMesh,
+    member: TunMeshMember,
+    wanted: Wanted,
+) -> Result<Action, Error> {
+    let mut provider = Provider { context, mesh, member, wanted, findings: Vec::new() };
+    let again = provider.run().await?;
+    provider.report().await?;
+    Ok(Action::requeue(again))
+}
+
+struct Provider<'a> {
+    context: &'a Context,
+    mesh: &'a TunMesh,
+    member: TunMeshMember,
+    wanted: Wanted,
+    findings: Vec<Finding<MemberReason>>,
+}
+
+impl Provider<'_> {
+    /// Returns after how long to look again if nothing happens before.
+    async fn run(&mut self) -> Result<Duration, Error> {
+        self.say(Finding::plain(MemberReason::Taken));
+        let networks = self.mesh.status.as_ref().map(|status| status.address_pools.clone()).unwrap_or_default();
+        let uid = self.mesh.uid().unwrap_or_default();
+        let (false, Some(trust)) = (networks.is_empty(), self.context.trust(&uid)) else {
+            self.say(Finding::plain(MemberReason::TrustPending));
+            return Ok(SOON);
+        };
+        let pools = Pools::new(&networks);
+        let Some(addresses) = self.address(&pools).await? else { return Ok(ADDRESS_RETRY) };
+        if self.wanted.status.addresses != addresses {
+            self.wanted.status.addresses = addresses;
+            // Before the Secret: the node helper gives a device these addresses as soon as the sidecar asks.
+            self.write().await?;
+        }
+        self.material(&trust, &pools).await
+    }
+
+    async fn address(&mut self, pools: &Pools) -> Result<Option<MemberAddresses>, Error> {
+        let given = self.member.status.as_ref().and_then(|status| status.addresses.ipv4);
+        let address = match given {
+            Some(address) => address,
+            None => match self.claim(pools).await? {
+                Ok(address) => address,
+                Err(finding) => {
+                    self.say(finding);
+                    return Ok(None);
+                }
+            },
+        };
+        self.say(Finding::plain(MemberReason::Claimed));
+        Ok(Some(MemberAddresses { ipv4: Some(address), ipv6: pools.ipv6_of(address) }))
+    }
+
+    async fn claim(&self, pools: &Pools) -> Result<Result<std::net::Ipv4Addr, Finding<MemberReason>>, Error> {
+        let written = self.wanted.address.as_deref();
+        let address = match written.map(str::parse).transpose() {
+            Ok(address) => address,
+            Err(_) => {
+                let message = format!("{} is no IPv4 address", written.unwrap_or_default());
+                return Ok(Err(Finding::new(MemberReason::AddressOutside, message)));
+            }
+        };
+        let mesh = AddressMesh {
+            namespace: self.mesh.namespace().unwrap_or_default(),
+            name: self.mesh.name_any(),
+            uid: self.mesh.uid().unwrap_or_default(),
+        };
+        let asked = Asked { mesh, pools, owner: self.wanted.address_owner.clone(), wanted: address };
+        Ok(match take(self.context, asked).await? {
+            Outcome::Held(address) => Ok(address),
+            Outcome::Taken(claim) => {
+                let owner = &claim.spec.owner;
+                let message = format!("{} is {:?} {}/{}'s", claim.spec.address, owner.kind, owner.namespace, owner.name);
+                Err(Finding::new(MemberReason::AddressTaken, message))
+            }
+            Outcome::Outside(address) => {
+                let networks = self.mesh.status.iter().flat_map(|status| &status.address_pools);
+                let networks = networks.map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                Err(Finding::new(MemberReason::AddressOutside, format!("{address} is in none of {networks}")))
+            }
+            Outcome::Exhausted => {
+                Err(Finding::new(MemberReason::PoolExhausted, format!("none of {} addresses is free", pools.capacity())))
+            }
+        })
+    }
+
+    /// Writes the Secret if what it is made of changed, or its certificate is to be renewed.
+    async fn material(&mut self, trust: &Arc<MeshTrust>, pools: &Pools) -> Result<Duration, Error> {
+        let now = Timestamp::now();
+        let config = self.config(trust, pools, &[]);
+        let fingerprint = self.fingerprint(trust, &config);
+        self.wanted.status.secret_name = Some(self.wanted.secret_name.clone());
+        let current = self.member.status.as_ref().and_then(|status| status.material.clone());
+        if let Some(material) = current.filter(|material| material.fingerprint == fingerprint && !self.wanted.renew)
+            && now < material.renews.0
+        {
+            let again = until(now, material.renews.0);
+            self.wanted.status.material = Some(material);
+            self.say(Finding::plain(MemberReason::SecretCurrent));
+            return Ok(again);
+        }
+        let issued = trust.issue(&self.leaf(), now).map_err(Error::trust("issue a certificate"))?;
+        let secret = MemberSecret {
+            namespace: self.member.namespace().unwrap_or_default(),
+            name: self.wanted.secret_name.clone(),
+            labels: self.labels(),
+            owner: self.wanted.owner.clone(),
+            config: self.config(trust, pools, &self.wanted.peers),
+            certificate: issued.certificate_pem.clone(),
+            private_key: issued.private_key_pem.to_string(),
+            authorities: trust.authorities_pem(),
+            cluster_secret: trust.cluster_secret().to_owned(),
+        };
+        match secret.write(&self.context.client).await? {
+            Written::Done => {}
+            Written::NotOurs => {
+                let message = format!("Secret {} is not this member's", self.wanted.secret_name);
+                self.say(Finding::new(MemberReason::SecretNotOurs, message));
+                return Ok(REFUSED_RETRY);
+            }
+            Written::Refused(message) => {
+                self.say(Finding::new(MemberReason::SecretRefused, message));
+                return Ok(REFUSED_RETRY);
+            }
+        }
+        self.say(Finding::plain(MemberReason::SecretCurrent));
+        self.wanted.status.material =
+            Some(MemberMaterial { fingerprint, renews: Time(issued.renew_at), expires: Time(issued.not_after) });
+        Ok(until(now, issued.renew_at))
+    }
+
+    fn config(&self, trust: &MeshTrust, pools: &Pools, peers: &[String]) -> String {
+        let addresses = &self.wanted.status.addresses;
+        let Some(ipv4) = addresses.ipv4 else { return String::new() };
+        let Some(network) = pools.network_of(ipv4) else { return String::new() };
+        let mesh_host = ipv4.to_string();
+        MemberConfig {
+            ipv4: (ipv4, network),
+            ipv6: addresses.ipv6.zip(pools.ipv6()),
+            host: self.wanted.host.as_deref().unwrap_or(&mesh_host),
+            port: self.wanted.port,
+            mtu: self.mesh.status.as_ref().and_then(|status| status.mtu).unwrap_or(layout::DEFAULT_MTU),
+            log_level: self.wanted.log_level,
+            v0: self.mesh.spec.compatibility.v0,
+            bootstrap: &self.wanted.bootstrap,
+            peers,
+            secret: trust.cluster_secret(),
+            previous_secrets: trust.previous_cluster_secrets().collect(),
+            device: self.wanted.device,
+            keepalive: self.wanted.host.is_none(),
+        }
+        .to_yaml()
+    }
+
+    /// Of all that the Secret is made of and that is not chosen anew each time.
+    fn fingerprint(&self, trust: &MeshTrust, config: &str) -> String {
+        let leaf = self.leaf();
+        let addresses: Vec<_> = leaf.addresses.iter().map(IpAddr::to_string).collect();
+        let authorities = trust.authorities_pem();
+        let lifetime = leaf.lifetime.as_secs().to_string();
+        let parts = [config, &authorities, &lifetime, &self.wanted.secret_name];
+        fingerprint(parts.into_iter().chain(addresses.iter().map(String::as_str)).chain(leaf.dns_names.iter().map(String::as_str)))
+    }
+
+    fn leaf(&self) -> LeafRequest {
+        let addresses = &self.wanted.status.addresses;
+        let mesh_addresses = [addresses.ipv4.map(IpAddr::V4), addresses.ipv6.map(IpAddr::V6)];
+        LeafRequest {
+            mesh: MeshName { namespace: self.mesh.namespace().unwrap_or_default(), name: self.mesh.name_any() },
+            namespace: self.member.namespace().unwrap_or_default(),
+            name: self.member.name_any(),
+            addresses: mesh_addresses.into_iter().flatten().chain(self.wanted.addresses.iter().copied()).collect(),
+            dns_names: self.wanted.names.clone(),
+            lifetime: self.wanted.lifetime,
+        }
+    }
+
+    fn labels(&self) -> std::collections::BTreeMap<String, String> {
+        let mut labels = mesh_labels(self.mesh);
+        if let Some(pod) = &self.member.spec.pod {
+            labels.insert(POD_UID_LABEL.to_owned(), pod.uid.clone());
+        }
+        labels
+    }
+
+    fn say(&mut self, finding: Finding<MemberReason>) {
+        self.findings.push(finding);
+    }
+
+    /// Writes the status if it changed, and tells people what is wrong.
+    async fn report(&mut self) -> Result<(), Error> {
+        let mut findings = std::mem::take(&mut self.findings);
+        let provided = findings.iter().any(|finding| finding.reason == MemberReason::SecretCurrent);
+        let of_its_kind = std::mem::take(&mut self.wanted.findings);
+        // What its agent says counts once there can be one.
+        findings.extend(of_its_kind.into_iter().map(|finding| match finding.reason.info().condition {
+            tunmesh_crds::MemberCondition::Ready if !provided => Finding::plain(MemberReason::NotProvided),
+            _ => finding,
+        }));
+        let before = self.member.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
+        for finding in changed(&findings, &before) {
+            let info = finding.reason.info();
+            if info.verdict == Verdict::False && finding.reason != MemberReason::NotProvided {
+                let note = [&*finding.message, info.meaning, info.action];
+                let note = note.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+                self.context.tell(&self.wanted.about, EventType::Warning, info.reason, "Provide", note).await;
+            }
+        }
+        let generation = self.member.metadata.generation;
+        self.wanted.status.observed_generation = generation;
+        self.wanted.status.conditions = conditions(&findings, &before, generation, Timestamp::now());
+        self.write().await
+    }
+
+    /// Whoever read the member at the same time and writes first has its way: a member gets one address, once.
+    async fn write(&mut self) -> Result<(), Error> {
+        if self.member.status.as_ref() == Some(&self.wanted.status) {
+            return Ok(());
+        }
+        let (namespace, name) = (self.member.namespace().unwrap_or_default(), self.member.name_any());
+        let api = Api::<TunMeshMember>::namespaced(self.context.client.clone(), &namespace);
+        let member = TunMeshMember { status: Some(self.wanted.status.clone()), ..self.member.clone() };
+        let attempt = format!("write the status of TunMeshMember {namespace}/{name}");
+        self.member = api.replace_status(&name, &PostParams::default(), &member).await.map_err(Error::api(attempt))?;
+        Ok(())
+    }
+}
+
+fn until(now: Timestamp, then: Timestamp) -> Duration {
+    Duration::try_from(then.duration_since(now)).unwrap_or_default().clamp(Duration::from_secs(1), RESYNC)
+}
+
+/// The mesh itself is being made.
+const SOON: Duration = Duration::from_millis(200);
+/// Somebody has the address, or all are taken: looked at again this often.
+const ADDRESS_RETRY: Duration = Duration::from_secs(3);
+const REFUSED_RETRY: Duration = Duration::from_secs(15);
+/// At the latest everything is looked at again.
+const RESYNC: Duration = Duration::from_secs(3600);

@@ -1,0 +1,105 @@
+use std::collections::BTreeMap;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client, ResourceExt};
+use tunmesh_crds::names::{MANAGED_BY_LABEL, MANAGER, member_secret};
+
+use crate::error::{Category, Error};
+
+/// The Secret of one member, before it is written.
+pub(super) struct MemberSecret {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) labels: BTreeMap<String, String>,
+    /// The pod or the member: with it goes the Secret.
+    pub(super) owner: OwnerReference,
+    pub(super) config: String,
+    pub(super) certificate: String,
+    pub(super) private_key: String,
+    pub(super) authorities: String,
+    pub(super) cluster_secret: String,
+}
+
+/// What became of it.
+pub(super) enum Written {
+    Done,
+    /// There is one of that name that is not this member's. It was left alone.
+    NotOurs,
+    /// The API server does not take it.
+    Refused(String),
+}
+
+impl MemberSecret {
+    /// Writes it, unless there is one of that name that is not this member's.
+    pub(super) async fn write(self, client: &Client) -> Result<Written, Error> {
+        let api = Api::<Secret>::namespaced(client.clone(), &self.namespace);
+        let (name, owner) = (self.name.clone(), self.owner.uid.clone());
+        let mut secret = self.build();
+        match api.create(&PostParams::default(), &secret).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+            created => return taken(&name, created),
+        }
+        let attempt = || format!("read Secret {name}");
+        let stored = api.get_metadata_opt(&name).await.map_err(Error::api(attempt()))?;
+        let Some(stored) = stored else { return Ok(Written::Refused("it was deleted in between".into())) };
+        let is_ours = stored.labels().get(MANAGED_BY_LABEL).is_some_and(|manager| manager == MANAGER)
+            && stored.owner_references().iter().any(|reference| reference.uid == owner);
+        if !is_ours {
+            return Ok(Written::NotOurs);
+        }
+        // Of that very version: what somebody put in its place since is not overwritten either.
+        secret.metadata.resource_version = stored.resource_version();
+        taken(&name, api.replace(&name, &PostParams::default(), &secret).await)
+    }
+
+    fn build(self) -> Secret {
+        let mut labels = self.labels;
+        labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGER.to_owned());
+        let data = [
+            (member_secret::CONFIG, self.config),
+            (member_secret::CERTIFICATE, self.certificate),
+            (member_secret::PRIVATE_KEY, self.private_key),
+            (member_secret::AUTHORITIES, self.authorities),
+            (member_secret::CLUSTER_SECRET, self.cluster_secret),
+        ];
+        Secret {
+            metadata: ObjectMeta {
+                name: Some(self.name),
+                namespace: Some(self.namespace),
+                labels: Some(labels),
+                owner_references: Some(vec![self.owner]),
+                ..ObjectMeta::default()
+            },
+            data: Some(data.into_iter().map(|(key, text)| (key.to_owned(), ByteString(text.into_bytes()))).collect()),
+            type_: Some("kubernetes.io/tls".to_owned()),
+            ..Secret::default()
+        }
+    }
+}
+
+fn taken(name: &str, written: Result<Secret, kube::Error>) -> Result<Written, Error> {
+    let error = match written.map_err(Error::api(format!("write Secret {name}"))) {
+        Ok(_) => return Ok(Written::Done),
+        Err(error) => error,
+    };
+    match (&error, error.category()) {
+        (Error::Api { source: kube::Error::Api(status), .. }, Category::Forbidden | Category::Refused) => {
+            Ok(Written::Refused(status.message.clone()))
+        }
+        (_, _) => Err(error),
+    }
+}
+
+/// A digest of `parts`, in hexadecimal: the same for the same, in this order.
+pub(super) fn fingerprint<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut text = String::new();
+    for part in parts {
+        text.push_str(part);
+        text.push('\0');
+    }
+    digest(&SHA256, text.as_bytes()).as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}

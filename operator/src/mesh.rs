@@ -1,0 +1,14 @@
+//! The mesh as a whole: networks, authority, how members find each other, status, and the end of it.
+
+mod bootstrap;
+mod cleanup;
+mod networks;
+mod reconcile;
+mod status;
+mod surroundings;
+mod trust;
+
+pub use bootstrap::{Endpoint, service, slices};
+pub use networks::{Occupied, Refused, choose};
+pub(crate) use reconcile::reconcile;
+pub use surroundings::Surroundings;

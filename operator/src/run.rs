@@ -1,0 +1,196 @@
+//! The operator at work: watches, queues, reconcilers, webhook, metrics.
+//!
+//! ```text
+//! watch of a kind -> its store -> routes: whom does this concern? -> queue of a kind -> reconcile -> API server
+//! ```
+
+mod directory;
+mod queues;
+mod routes;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use futures::future::{BoxFuture, FutureExt};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::{self, Action};
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::{Store, store};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource};
+use prometheus::Registry;
+use tokio::sync::watch;
+use tunmesh_crds::names::MESH_LABEL;
+use tunmesh_crds::{TunMesh, TunMeshAddress, TunMeshMember};
+
+use crate::context::{Context, Settings, Stores};
+use crate::error::{Category, Error};
+use crate::hub::follow;
+use crate::metrics::Metrics;
+use crate::{claims, member, mesh, serve, webhook};
+
+use queues::{Queues, Work};
+
+/// How an operator is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What it does.
+    pub settings: Settings,
+    /// Where the API server calls it; no webhook if `None`.
+    pub webhook: Option<SocketAddr>,
+    /// Where `/metrics`, `/healthz` and `/readyz` are.
+    pub metrics: SocketAddr,
+}
+
+/// Runs an operator until `shutdown` is true.
+///
+/// # Errors
+///
+/// A port is taken, or the API server cannot be reached at the start.
+pub async fn run(client: Client, options: Options, shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
+    let registry = Registry::new();
+    let metrics = Metrics::new(&registry).context("failed to register metrics")?;
+    let reporter = Reporter { controller: "tunmesh.io/operator".to_owned(), instance: None };
+    let recorder = Recorder::new(client.clone(), reporter);
+    let (queues, works) = queues::all(&metrics);
+    let (watches, stores) = watches(&client, queues);
+    let ready = stores.ready();
+    let settings = options.settings.clone();
+    let context = Arc::new(Context::new(client.clone(), settings, stores, metrics, recorder));
+    let stores = &context.stores;
+    let directory = Arc::new(directory::Cached::new(context.clone()));
+    let mut parts: Vec<BoxFuture<'static, anyhow::Result<()>>> = vec![
+        watches.map(Ok).boxed(),
+        serve::metrics(options.metrics, registry.clone(), ready).await?.boxed(),
+        control(works.meshes, &stores.meshes, mesh::reconcile, &context, SETTLE),
+        control(works.claims, &stores.claims, claims::reconcile, &context, Duration::ZERO),
+        control(works.members, &stores.members, member::reconcile_outside, &context, Duration::ZERO),
+        control(works.pods, &stores.pods, member::reconcile_pod, &context, Duration::ZERO),
+    ];
+    if let Some(address) = options.webhook {
+        let Settings { namespace, defaults, .. } = options.settings;
+        let serving = webhook::serve(address, client, namespace, directory, defaults, registry, shutdown.clone());
+        parts.push(serving.map(|served| served.context("the webhook ended")).boxed());
+    }
+    let mut shutdown = shutdown;
+    tokio::select! {
+        ended = futures::future::select_all(parts) => ended.0,
+        _ = shutdown.wait_for(|stop| *stop) => Ok(()),
+    }
+}
+
+/// One watch per kind; what is watched, and no more of it than is used, is in the stores.
+fn watches(client: &Client, queues: Queues) -> (impl Future<Output = ()> + Send + 'static, Stores) {
+    let config = watcher::Config::default;
+    let (meshes, meshes_writer) = store::<TunMesh>();
+    let (members, members_writer) = store::<TunMeshMember>();
+    let (claims, claims_writer) = store::<TunMeshAddress>();
+    let (pods, pods_writer) = store::<Pod>();
+    let (namespaces, namespaces_writer) = store::<PartialObjectMeta<Namespace>>();
+    let stores = Stores { meshes, members, claims, pods, namespaces };
+    let routes = Arc::new(routes::Routes::new(queues, &stores));
+    let [a, b, c, d] = [(); 4].map(|()| routes.clone());
+    let all = {
+        let meshes = watcher(Api::<TunMesh>::all(client.clone()), config()).default_backoff();
+        let members = watcher(Api::<TunMeshMember>::all(client.clone()), config()).default_backoff().modify(prune::<TunMeshMember>);
+        let claims = watcher(Api::<TunMeshAddress>::all(client.clone()), config()).default_backoff().modify(prune::<TunMeshAddress>);
+        let pods = watcher(Api::<Pod>::all(client.clone()), config().labels(MESH_LABEL)).default_backoff().modify(prune_pod);
+        let namespaces = watcher(Api::<PartialObjectMeta<Namespace>>::all(client.clone()), config()).default_backoff().modify(prune::<PartialObjectMeta<Namespace>>);
+        async move {
+            futures::join!(
+                follow(meshes, meshes_writer, move |change| a.mesh(&change)),
+                follow(members, members_writer, move |change| b.member(&change)),
+                follow(claims, claims_writer, move |change| c.claim(&change)),
+                follow(pods, pods_writer, move |change| d.pod(&change)),
+                follow(namespaces, namespaces_writer, |_| ()),
+            );
+        }
+    };
+    (all, stores)
+}
+
+fn prune<K: Resource>(object: &mut K) {
+    object.meta_mut().managed_fields = None;
+}
+
+/// Of a pod, its containers are most of the bytes and none of our business.
+fn prune_pod(pod: &mut Pod) {
+    prune(pod);
+    if let Some(spec) = &mut pod.spec {
+        let node_name = spec.node_name.take();
+        *spec = k8s_openapi::api::core::v1::PodSpec { node_name, ..Default::default() };
+    }
+    if let Some(status) = &mut pod.status {
+        status.container_statuses = None;
+    }
+}
+
+/// Carries out what is in a queue, some at once, each object once at a time.
+fn control<K, Reconcile, Done>(
+    work: Work<K>,
+    store: &Store<K>,
+    reconcile: Reconcile,
+    context: &Arc<Context>,
+    settle: Duration,
+) -> BoxFuture<'static, anyhow::Result<()>>
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+    Reconcile: Fn(Arc<K>, Arc<Context>) -> Done + Clone + Send + Sync + 'static,
+    Done: Future<Output = Result<Action, Error>> + Send + 'static,
+{
+    let Work { objects, waiting } = work;
+    let (begins, gone) = (waiting.clone(), waiting);
+    let timed = move |object: Arc<K>, context: Arc<Context>| {
+        let reconcile = reconcile.clone();
+        let meta = object.meta();
+        begins.leave(meta.namespace.clone(), meta.name.clone().unwrap_or_default());
+        async move {
+            let begun = Instant::now();
+            let done = reconcile(object, context.clone()).await;
+            context.metrics.reconciled(&K::kind(&()), begun.elapsed(), done.as_ref().err().map(Error::category));
+            done
+        }
+        .boxed()
+    };
+    let failed = move |object: Arc<K>, error: &Error, _: Arc<Context>| {
+        let name = object.meta().name.as_deref().unwrap_or_default();
+        let (kind, category) = (K::kind(&()), error.category());
+        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        if category == Category::Conflict {
+            tracing::debug!(%kind, name, %error, cause, "another writer was faster");
+        } else {
+            tracing::warn!(%kind, name, category = category.as_str(), %error, cause, "failed; it is tried again");
+        }
+        Action::requeue(again(category))
+    };
+    let config = controller::Config::default().concurrency(AT_ONCE).debounce(settle);
+    let queue = objects.map(Ok::<_, std::convert::Infallible>);
+    let applied = controller::applier(timed, failed, context.clone(), store.clone(), queue, config);
+    // Outcomes are counted and logged where they happen; an object that is gone meanwhile is no fault.
+    let count = move |outcome| {
+        if let Err(controller::Error::ObjectNotFound(object)) = outcome {
+            gone.leave(object.namespace, object.name);
+        }
+        futures::future::ready(())
+    };
+    applied.for_each(count).map(|()| Ok(())).boxed()
+}
+
+const fn again(category: Category) -> Duration {
+    match category {
+        Category::Conflict => Duration::from_millis(50),
+        Category::Unavailable => Duration::from_secs(1),
+        Category::Forbidden | Category::Refused | Category::Trust => Duration::from_secs(15),
+    }
+}
+
+/// Objects of one kind that are worked on at once: mostly waiting for the API server.
+const AT_ONCE: u16 = 32;
+
+/// Many pods of a mesh change together; its status is written once for all of them.
+const SETTLE: Duration = Duration::from_millis(200);

@@ -1,0 +1,117 @@
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::runtime::reflector::{ObjectRef, Store};
+use tunmesh_crds::names::{MESH_LABEL, MESH_NAMESPACE_LABEL};
+use tunmesh_crds::{TunMesh, TunMeshAddress, TunMeshMember};
+
+use crate::context::Stores;
+use crate::hub::Change;
+use crate::member::PodFacts;
+
+use super::queues::Queues;
+
+/// Whom a change concerns.
+pub(super) struct Routes {
+    queues: Queues,
+    pods: Store<Pod>,
+    members: Store<TunMeshMember>,
+    claims: Store<TunMeshAddress>,
+    /// By UID of a mesh: what its members depend on.
+    seen: Mutex<HashMap<String, String>>,
+}
+
+impl Routes {
+    pub(super) fn new(queues: Queues, stores: &Stores) -> Self {
+        let (pods, members, claims) = (stores.pods.clone(), stores.members.clone(), stores.claims.clone());
+        Self { queues, pods, members, claims, seen: Mutex::default() }
+    }
+
+    /// A mesh concerns itself, and its members if what they depend on changed.
+    pub(super) fn mesh(&self, change: &Change<'_, TunMesh>) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match change {
+            Change::Applied(mesh) => {
+                self.queues.meshes.put(ObjectRef::from(*mesh));
+                let uid = mesh.uid().unwrap_or_default();
+                let depended = depended_on(mesh);
+                if seen.insert(uid, depended.clone()).as_ref() != Some(&depended) {
+                    self.members_of(mesh);
+                }
+            }
+            Change::Deleted(mesh) => {
+                let uid = mesh.uid().unwrap_or_default();
+                self.claims_where(|claim| claim.spec.mesh.uid == uid);
+                seen.remove(&uid);
+            }
+        }
+    }
+
+    /// A machine outside concerns itself; every member its mesh; one that is gone its pod, if that is still there, and
+    /// its claim.
+    pub(super) fn member(&self, change: &Change<'_, TunMeshMember>) {
+        let (Change::Applied(member) | Change::Deleted(member)) = change;
+        let namespace = member.namespace().unwrap_or_default();
+        let mesh = &member.spec.mesh;
+        self.queues.meshes.put(ObjectRef::new(&mesh.name).within(mesh.namespace.as_ref().unwrap_or(&namespace)));
+        match change {
+            Change::Applied(member) if member.spec.outside.is_some() => self.queues.members.put(ObjectRef::from(*member)),
+            Change::Applied(_) => {}
+            Change::Deleted(member) => {
+                self.queues.pods.put(ObjectRef::new(&member.name_any()).within(&namespace));
+                let uid = member.uid();
+                self.claims_where(|claim| Some(&claim.spec.owner.uid) == uid.as_ref());
+            }
+        }
+    }
+
+    pub(super) fn claim(&self, change: &Change<'_, TunMeshAddress>) {
+        if let Change::Applied(claim) = change {
+            self.queues.claims.put(ObjectRef::from(*claim));
+        }
+    }
+
+    /// A pod concerns itself and its mesh; one that is over the claims of its owner, too.
+    pub(super) fn pod(&self, change: &Change<'_, Pod>) {
+        let (Change::Applied(pod) | Change::Deleted(pod)) = change;
+        let Some(facts) = PodFacts::of(pod) else { return };
+        self.queues.meshes.put(facts.mesh());
+        if let Change::Applied(pod) = change {
+            self.queues.pods.put(ObjectRef::from(*pod));
+        }
+        if matches!(change, Change::Deleted(_)) || facts.over {
+            self.claims_where(|claim| claim.spec.owner.uid == facts.owner.uid);
+        }
+    }
+
+    fn members_of(&self, mesh: &TunMesh) {
+        let (namespace, name) = (mesh.namespace().unwrap_or_default(), mesh.name_any());
+        for pod in self.pods.state() {
+            let own = pod.namespace().unwrap_or_default();
+            let mesh_namespace = pod.labels().get(MESH_NAMESPACE_LABEL).unwrap_or(&own);
+            if (mesh_namespace, pod.labels().get(MESH_LABEL)) == (&namespace, Some(&name)) {
+                self.queues.pods.put(ObjectRef::from(&*pod));
+            }
+        }
+        let outside = |member: &TunMeshMember| member.spec.outside.is_some() && member.spec.mesh.name == name;
+        for member in self.members.state_filter(outside) {
+            self.queues.members.put(ObjectRef::from(&*member));
+        }
+    }
+
+    fn claims_where(&self, is_meant: impl Fn(&TunMeshAddress) -> bool) {
+        for claim in self.claims.state_filter(is_meant) {
+            self.queues.claims.put(ObjectRef::from(&*claim));
+        }
+    }
+}
+
+/// What members depend on: not the counts of the status, which change with every one of them.
+fn depended_on(mesh: &TunMesh) -> String {
+    let status = mesh.status.clone().unwrap_or_default();
+    let deleting = mesh.metadata.deletion_timestamp.is_some();
+    let authority = status.trust.authority_rotated.map(|time| time.0);
+    format!("{:?} {deleting} {:?} {:?} {:?} {authority:?}", mesh.metadata.generation, status.address_pools, status.mtu, status.endpoints)
+}
