@@ -1,6 +1,7 @@
 //! The answers of `/health` and `/ready`.
 
 use serde::Serialize;
+use tunmesh_mesh::Way;
 
 use crate::requests::Report;
 
@@ -35,6 +36,9 @@ struct Router {
 struct Detail {
     version: &'static str,
     members: usize,
+    /// Largest packet, in bytes, that every member which is sent datagrams takes in one; absent if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    largest_packet: Option<usize>,
 }
 
 impl Health {
@@ -47,7 +51,11 @@ impl Health {
             monitoring: Monitoring { tun_monitor_worker: true },
             registrations: Registrations { registered: report.health.registered, worker: true },
             router: Router { read_pipe_thread: true, heartbeat_thread: true, tun: is_device_up },
-            tunmesh: Detail { version: env!("CARGO_PKG_VERSION"), members: report.members.len() },
+            tunmesh: Detail {
+                version: env!("CARGO_PKG_VERSION"),
+                members: report.members.len(),
+                largest_packet: largest_packet(report),
+            },
         }
     }
 
@@ -55,6 +63,11 @@ impl Health {
     pub(crate) fn is_healthy(&self) -> bool {
         self.registrations.registered && self.router.tun
     }
+}
+
+fn largest_packet(report: &Report) -> Option<usize> {
+    let paths = report.members.iter().filter_map(|member| member.path.as_ref());
+    paths.filter(|path| path.way == Way::Udp).map(|path| path.largest).min()
 }
 
 /// Whether `/ready` answers 200: packets can be sent to whoever is there. A node that is alone after it has called every

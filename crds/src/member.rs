@@ -51,7 +51,7 @@ pub struct TunMeshMemberSpec {
     #[x_kube(validation = Rule::new("self == oldSelf")
         .message("pod cannot be changed, since another pod is another member: make a new TunMeshMember"))]
     pub pod: Option<MemberPod>,
-    /// The machine, for a member outside the cluster; `{}` is enough for one that only calls others.
+    /// The machine, for a member outside the cluster.
     #[schemars(with = "OutsideMember")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outside: Option<OutsideMember>,
@@ -85,6 +85,9 @@ pub struct MemberPod {
 /// A machine outside the cluster.
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.advertisedAddress)")
+    .message("outside.advertisedAddress is needed, since members call a new one back before they take it: write the IP address or DNS name at which they reach the machine; behind a NAT, forward its port")
+    .field_path(".advertisedAddress"))]
 #[x_kube(validation = Rule::new("has(self.address) == has(oldSelf.address) && (!has(self.address) || self.address == oldSelf.address)")
     .message("outside.address cannot be changed, since others know the member by it: make a new TunMeshMember")
     .field_path(".address"))]
@@ -93,7 +96,8 @@ pub struct OutsideMember {
     #[schemars(schema_with = "schema::address")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
-    /// IP address or DNS name at which other members reach it; absent for one behind a NAT, which only calls others.
+    /// IP address or DNS name at which other members reach it. Needed, since they call a new member back before they take
+    /// it.
     #[schemars(schema_with = "host")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advertised_address: Option<String>,

@@ -51,6 +51,9 @@ pub(crate) enum Command {
         /// Where /metrics, /healthz and /readyz are
         #[arg(long, default_value = "[::]:8080")]
         metrics_listen: SocketAddr,
+        /// Domain of the cluster's names; that of /etc/resolv.conf, or else cluster.local
+        #[arg(long)]
+        cluster_domain: Option<String>,
         /// Time between the two looks after which the owner of an address counts as gone, such as 5s
         #[arg(long, default_value = "5s", value_parser = period)]
         confirm: Duration,

@@ -13,7 +13,7 @@ use tunmesh_crds::{TunMesh, TunMeshAddress, TunMeshMember};
 
 use crate::error::Error;
 use crate::inject::Defaults;
-use crate::mesh::Surroundings;
+use crate::mesh::{Look, Surroundings};
 use crate::metrics::Metrics;
 use crate::trust::MeshTrust;
 
@@ -24,6 +24,8 @@ pub struct Settings {
     pub namespace: String,
     /// What the webhook puts into pods unless they or their mesh say otherwise.
     pub defaults: Defaults,
+    /// Domain of the cluster's names, such as `cluster.local`.
+    pub cluster_domain: String,
     /// Time between the two looks after which an owner counts as gone.
     pub confirm: Duration,
     /// How long an address rests, if less than twice the certificate lifetime of its mesh.
@@ -76,6 +78,8 @@ pub struct Context {
     trust: Mutex<HashMap<String, Arc<MeshTrust>>>,
     /// By UID of the mesh: URLs of some members that run, with the UID of each.
     running: Mutex<HashMap<String, Vec<(String, String)>>>,
+    /// By UID of the mesh: what its members said of it last.
+    looks: Mutex<HashMap<String, Look>>,
     /// By UID of the mesh: what was last published of it, and where it is reached from outside.
     published: Mutex<HashMap<String, Published>>,
     surroundings: tokio::sync::Mutex<Option<(Instant, Arc<Surroundings>)>>,
@@ -98,6 +102,7 @@ impl Context {
             metrics,
             trust: Mutex::default(),
             running: Mutex::default(),
+            looks: Mutex::default(),
             published: Mutex::default(),
             surroundings: tokio::sync::Mutex::default(),
             recorder,
@@ -132,6 +137,16 @@ impl Context {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(mesh_uid.to_owned(), members);
     }
 
+    /// What members of a mesh said of it last.
+    pub fn look(&self, mesh_uid: &str) -> Option<Look> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner).get(mesh_uid).cloned()
+    }
+
+    /// Remembers what members of a mesh say.
+    pub fn set_look(&self, mesh_uid: &str, look: Look) {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner).insert(mesh_uid.to_owned(), look);
+    }
+
     /// Where a mesh is reached from outside, if exactly `text` was published of it a while ago.
     pub fn published(&self, mesh_uid: &str, text: &str) -> Option<Vec<String>> {
         let published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
@@ -164,6 +179,7 @@ impl Context {
     pub fn forget(&self, mesh_uid: &str) {
         self.set_trust(mesh_uid, None);
         self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(mesh_uid);
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner).remove(mesh_uid);
         self.published.lock().unwrap_or_else(PoisonError::into_inner).remove(mesh_uid);
     }
 

@@ -36,6 +36,15 @@ impl Error {
         move |source| Self::Trust { attempt: attempt.into(), source }
     }
 
+    /// What came of it, in one line.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Api { source: kube::Error::Api(status), .. } => status.message.clone(),
+            Self::Api { source, .. } => source.to_string(),
+            Self::Trust { source, .. } => source.to_string(),
+        }
+    }
+
     /// Its category.
     pub fn category(&self) -> Category {
         match self {

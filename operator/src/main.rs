@@ -52,9 +52,10 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             })
             .await?;
         }
-        Command::Run { namespace, agent_image, webhook_listen, metrics_listen, confirm, quarantine } => {
+        Command::Run { namespace, agent_image, webhook_listen, metrics_listen, cluster_domain, confirm, quarantine } => {
+            let cluster_domain = cluster_domain.unwrap_or_else(cluster_domain_here);
             let defaults = Defaults { agent_image };
-            let settings = Settings { namespace, defaults, confirm, quarantine };
+            let settings = Settings { namespace, defaults, cluster_domain, confirm, quarantine };
             let options = Options { settings, webhook: Some(webhook_listen), metrics: metrics_listen };
             until_stopped(|stop| run(client, options, stop)).await?;
         }
@@ -82,6 +83,13 @@ where
         ended = part(stopped) => ended,
         () = waiting => Ok(()),
     }
+}
+
+/// The domain of this cluster, as the resolver of a pod searches it: `search NAMESPACE.svc.DOMAIN svc.DOMAIN DOMAIN`.
+fn cluster_domain_here() -> String {
+    let file = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let mut searched = file.lines().filter_map(|line| line.strip_prefix("search ")).flat_map(str::split_whitespace);
+    searched.find_map(|domain| domain.strip_prefix("svc.")).unwrap_or("cluster.local").to_owned()
 }
 
 /// Threads: an operator mostly waits for the API server.

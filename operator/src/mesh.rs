@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod cleanup;
+mod look;
 mod networks;
 mod reconcile;
 mod status;
@@ -9,6 +10,8 @@ mod surroundings;
 mod trust;
 
 pub use bootstrap::{Endpoint, service, slices};
+pub use look::Look;
+pub(crate) use look::keep as keep_looking;
 pub use networks::{Occupied, Refused, choose};
 pub(crate) use reconcile::reconcile;
 pub use surroundings::Surroundings;

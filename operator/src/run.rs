@@ -58,14 +58,16 @@ pub async fn run(client: Client, options: Options, shutdown: watch::Receiver<boo
     let reporter = Reporter { controller: "tunmesh.io/operator".to_owned(), instance: None };
     let recorder = Recorder::new(client.clone(), reporter);
     let (queues, works) = queues::all(&metrics);
-    let (watches, stores) = watches(&client, queues);
+    let (watches, stores, routes) = watches(&client, queues);
     let ready = stores.ready();
     let settings = options.settings.clone();
     let context = Arc::new(Context::new(client.clone(), settings, stores, metrics, recorder));
     let stores = &context.stores;
+    let looking = mesh::keep_looking(context.clone(), move |mesh| routes.looked_at(mesh));
     let directory = Arc::new(directory::Cached::new(context.clone()));
     let mut parts: Vec<BoxFuture<'static, anyhow::Result<()>>> = vec![
         watches.map(Ok).boxed(),
+        looking.map(Ok).boxed(),
         serve::metrics(options.metrics, registry.clone(), ready).await?.boxed(),
         control(works.meshes, &stores.meshes, mesh::reconcile, &context, SETTLE),
         control(works.claims, &stores.claims, claims::reconcile, &context, Duration::ZERO),
@@ -85,7 +87,7 @@ pub async fn run(client: Client, options: Options, shutdown: watch::Receiver<boo
 }
 
 /// One watch per kind; what is watched, and no more of it than is used, is in the stores.
-fn watches(client: &Client, queues: Queues) -> (impl Future<Output = ()> + Send + 'static, Stores) {
+fn watches(client: &Client, queues: Queues) -> (impl Future<Output = ()> + Send + 'static, Stores, Arc<routes::Routes>) {
     let config = watcher::Config::default;
     let (meshes, meshes_writer) = store::<TunMesh>();
     let (members, members_writer) = store::<TunMeshMember>();
@@ -111,7 +113,7 @@ fn watches(client: &Client, queues: Queues) -> (impl Future<Output = ()> + Send 
             );
         }
     };
-    (all, stores)
+    (all, stores, routes)
 }
 
 fn prune<K: Resource>(object: &mut K) {
@@ -160,7 +162,7 @@ where
     let failed = move |object: Arc<K>, error: &Error, _: Arc<Context>| {
         let name = object.meta().name.as_deref().unwrap_or_default();
         let (kind, category) = (K::kind(&()), error.category());
-        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        let cause = error.cause();
         if category == Category::Conflict {
             tracing::debug!(%kind, name, %error, cause, "another writer was faster");
         } else {

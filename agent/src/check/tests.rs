@@ -221,6 +221,7 @@ fn running() -> Status {
         address_ipv6: None,
         listen_url: "https://10.77.0.1:4567".into(),
         healthy: true,
+        ready: true,
         resident_bytes: 0,
         packet_threads: 2,
         offloads: OffloadStatus { header: true, tcp: true, udp: true },

@@ -31,7 +31,7 @@ pub(crate) fn all() -> Vec<(&'static str, String)> {
         (
             "member-laptop.yaml",
             document(
-                "A laptop behind a NAT. The Secret that status.secretName names then has the config to run there.",
+                "A laptop that others reach by its name. The Secret that status.secretName names then has the config to run there.",
                 serde_json::to_value(laptop()).unwrap(),
             ),
         ),
@@ -104,7 +104,7 @@ fn mesh(name: &str, spec: TunMeshSpec) -> TunMesh {
 }
 
 fn laptop() -> TunMeshMember {
-    member("laptop", OutsideMember::default())
+    member("laptop", OutsideMember { advertised_address: Some("laptop.example.com".into()), ..OutsideMember::default() })
 }
 
 fn virtual_machine() -> TunMeshMember {

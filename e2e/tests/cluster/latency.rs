@@ -63,10 +63,10 @@ async fn member(stage: &Stage, name: &str, script: &str) -> (Duration, Duration)
         let logs =
             stage.cluster.kubectl(&["--namespace", &stage.namespace, "logs", name, "--container=app", "--timestamps"]);
         let logs = logs.map_err(|error| error.to_string())?;
-        let line = logs.lines().find(|line| line.ends_with(" reached")).ok_or("no answer yet")?;
+        let line = logs.lines().find(|line| line.ends_with(" reached")).ok_or_else(|| "no answer yet".to_owned())?;
         // The runtime of the node notes when a line was written; node and test have one clock.
         let at: Timestamp = line.split_whitespace().next().unwrap_or_default().parse().unwrap();
-        Ok(SystemTime::from(at).duration_since(begun).unwrap())
+        Ok::<_, String>(SystemTime::from(at).duration_since(begun).unwrap())
     })
     .await;
     pods.delete(name, &DeleteParams::default()).await.unwrap();

@@ -73,7 +73,11 @@ async fn write(
     claim.status = Some(TunMeshAddressStatus { phase: Some(phase), released_at });
     let name = claim.name_any();
     let attempt = format!("note that claim {name} is {phase:?}");
-    api.replace_status(&name, &PostParams::default(), &claim).await.map(drop).map_err(Error::api(attempt))
+    match api.replace_status(&name, &PostParams::default(), &claim).await {
+        // It was freed with its mesh.
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        written => written.map(drop).map_err(Error::api(attempt)),
+    }
 }
 
 async fn mesh_of(context: &Context, claim: &TunMeshAddress) -> Result<Option<TunMesh>, Error> {

@@ -183,8 +183,11 @@ async fn attend(service: Arc<Service>, namespace: Arc<Namespace>, agent: Agent) 
         Ok(provided) => provided,
         Err(failure) => {
             let refusal = failure.refusal();
-            let error = format!("{:#}", anyhow::Error::from(failure));
-            tracing::info!(error, uid = peer.uid, namespace = namespace.id, "refused a device");
+            // The one refusal that a container can have as often as it likes says nothing in the log.
+            if refusal != Refusal::Busy {
+                let error = format!("{:#}", anyhow::Error::from(failure));
+                tracing::info!(error, uid = peer.uid, namespace = namespace.id, "refused a device");
+            }
             return refuse(&service, &agent, refusal);
         }
     };

@@ -90,10 +90,11 @@ fn ready() -> Probe {
     }
 }
 
-/// What PodSecurity `restricted` asks for; to make the device itself, the sidecar needs root and one capability.
+/// What PodSecurity `restricted` asks for; to make the device itself, the sidecar needs root, one capability for
+/// that, and three to become another user and let go of all of them.
 fn security_context(tun: TunMode) -> SecurityContext {
     let (user, add) = match tun {
-        TunMode::HostDevice => (0, Some(strings(["NET_ADMIN"]))),
+        TunMode::HostDevice => (0, Some(strings(["NET_ADMIN", "SETGID", "SETPCAP", "SETUID"]))),
         TunMode::NodeHelper => (USER, None),
     };
     SecurityContext {

@@ -183,7 +183,10 @@ fn a_host_device_needs_root_one_capability_and_the_device() {
     let after = injected(&pod, &mesh(json!({})), "s").unwrap();
 
     let sidecar = &after["spec"]["initContainers"][0];
-    assert_eq!(sidecar["securityContext"]["capabilities"], json!({"add": ["NET_ADMIN"], "drop": ["ALL"]}));
+    assert_eq!(
+        sidecar["securityContext"]["capabilities"],
+        json!({"add": ["NET_ADMIN", "SETGID", "SETPCAP", "SETUID"], "drop": ["ALL"]})
+    );
     assert_eq!(sidecar["securityContext"]["runAsUser"], 0);
     assert_eq!(after["spec"]["volumes"][2]["hostPath"], json!({"path": "/dev/net/tun", "type": "CharDevice"}));
     assert!(after["spec"]["volumes"].as_array().unwrap().iter().all(|volume| volume["projected"].is_null()));

@@ -32,6 +32,8 @@ pub struct PodFacts {
     pub node: Option<String>,
     /// Its own addresses, outside the mesh.
     pub addresses: Vec<IpAddr>,
+    /// Version of its sidecar: the tag of the image.
+    pub version: Option<String>,
     /// Whether its sidecar runs.
     pub running: bool,
     /// Whether its sidecar is ready.
@@ -59,6 +61,7 @@ impl PodFacts {
             template: annotation(TEMPLATE_ANNOTATION),
             node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
             addresses: addresses.filter_map(|address| address.ip.parse().ok()).collect(),
+            version: sidecar.and_then(|status| tag(&status.image)),
             running: sidecar.is_some_and(|status| status.state.as_ref().is_some_and(|state| state.running.is_some())),
             ready: sidecar.is_some_and(|status| status.ready),
             over: pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed")),
@@ -77,6 +80,12 @@ impl PodFacts {
 
 fn sidecar(statuses: &[ContainerStatus]) -> Option<&ContainerStatus> {
     statuses.iter().find(|status| status.name == SIDECAR)
+}
+
+/// `0.1.0` of `registry:5000/agent:0.1.0`; an image may be named by digest alone.
+fn tag(image: &str) -> Option<String> {
+    let last = image.split('@').next()?.rsplit('/').next()?;
+    last.split_once(':').map(|(_, tag)| tag.to_owned())
 }
 
 fn workload(pod: &Pod, name: &str) -> String {
@@ -109,4 +118,22 @@ fn owner(pod: &Pod, namespace: &str, name: &str, uid: &str) -> AddressOwner {
 
 fn is_stateful_set(owner: &OwnerReference) -> bool {
     owner.controller == Some(true) && owner.kind == "StatefulSet" && owner.api_version.starts_with("apps/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_tag_of_the_image() {
+        let cases = [
+            ("registry:5000/team/agent:0.1.0", Some("0.1.0")),
+            ("agent:1@sha256:ab", Some("1")),
+            ("registry:5000/agent", None),
+            ("agent@sha256:ab", None),
+        ];
+        for (image, version) in cases {
+            assert_eq!(tag(image).as_deref(), version, "{image}");
+        }
+    }
 }

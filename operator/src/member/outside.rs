@@ -1,12 +1,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
-use tunmesh_crds::{AddressOwner, MemberReason, OwnerKind, TunMeshMember};
+use tunmesh_crds::{AddressOwner, MemberReason, OwnerKind, TunMesh, TunMeshMember, TunMeshMemberStatus};
 
 use crate::conditions::Finding;
 use crate::context::Context;
@@ -38,7 +39,7 @@ pub(crate) async fn reconcile(member: Arc<TunMeshMember>, context: Arc<Context>)
         let note = format!("TunMesh {mesh_namespace}/{} takes no members of namespace {namespace}", mesh.name_any());
         return refuse(&context, &member, MemberReason::NamespaceNotAllowed, note).await;
     }
-    let status = member.status.clone().unwrap_or_default();
+    let status = seen(&context, &mesh, &member);
     let ready = if status.ready { MemberReason::Connected } else { MemberReason::Starting };
     let advertised = outside.advertised_address.clone();
     let address = advertised.as_deref().and_then(|host| host.parse().ok());
@@ -69,6 +70,16 @@ pub(crate) async fn reconcile(member: Arc<TunMeshMember>, context: Arc<Context>)
         renew: false,
     };
     provide(&context, &mesh, member.as_ref().clone(), wanted).await
+}
+
+/// Whether members of the mesh know it: nobody else can tell.
+fn seen(context: &Context, mesh: &TunMesh, member: &TunMeshMember) -> TunMeshMemberStatus {
+    let before = member.status.clone().unwrap_or_default();
+    let look = context.look(&mesh.uid().unwrap_or_default());
+    let (Some(look), Some(address)) = (look, before.addresses.ipv4) else { return before };
+    let ready = look.members.contains(&address);
+    let last_seen = if ready == before.ready { before.last_seen.clone() } else { Some(Time(Timestamp::now())) };
+    TunMeshMemberStatus { ready, last_seen, ..before }
 }
 
 async fn refuse(context: &Context, member: &TunMeshMember, reason: MemberReason, note: String) -> Result<Action, Error> {

@@ -67,7 +67,7 @@ fn wanted(
     let status = TunMeshMemberStatus {
         endpoints: facts.addresses.iter().map(|address| std::net::SocketAddr::new(*address, PORT).to_string()).collect(),
         node: facts.node.clone(),
-        version: before.version.clone(),
+        version: facts.version.clone().or_else(|| before.version.clone()),
         ready: facts.ready,
         last_seen: if turned { Some(Time(Timestamp::now())) } else { before.last_seen.clone() },
         ..before
@@ -96,7 +96,7 @@ fn wanted(
         lifetime: mesh.spec.trust.certificate_lifetime.duration(),
         device: if is_own { Device::Own } else { Device::Helper },
         log_level: log_level.unwrap_or(mesh.spec.sidecar.log_level),
-        bootstrap: vec![bootstrap_url(mesh)],
+        bootstrap: vec![bootstrap_url(mesh, &context.settings.cluster_domain)],
         peers: context.peers(&mesh.uid().unwrap_or_default(), &facts.uid),
         status,
         findings: vec![Finding::plain(ready), Finding::plain(up_to_date)],
@@ -217,10 +217,11 @@ fn owner_reference(pod: &Pod) -> OwnerReference {
     }
 }
 
-/// Where the members of `mesh` are found.
-fn bootstrap_url(mesh: &TunMesh) -> String {
+/// Where the members of `mesh` are found. The name is whole and ends with a dot: while the Service has no endpoints, there is
+/// no such name, and a resolver would try it with every domain of its search list and end up outside the cluster.
+fn bootstrap_url(mesh: &TunMesh, cluster_domain: &str) -> String {
     let namespace = mesh.namespace().unwrap_or_default();
-    format!("https://{}.{namespace}.svc:{PORT}", layout::service(&mesh.name_any()))
+    format!("https://{}.{namespace}.svc.{cluster_domain}.:{PORT}", layout::service(&mesh.name_any()))
 }
 
 /// A pod's own address is not known when its file is written; the sidecar is told it (`--advertise-address`).

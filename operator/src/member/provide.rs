@@ -263,7 +263,7 @@ impl Provider<'_> {
         let before = self.member.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
         for finding in changed(&findings, &before) {
             let info = finding.reason.info();
-            if info.verdict == Verdict::False && finding.reason != MemberReason::NotProvided {
+            if info.verdict == Verdict::False && !PASSING.contains(&finding.reason) {
                 let note = [&*finding.message, info.meaning, info.action];
                 let note = note.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
                 self.context.tell(&self.wanted.about, EventType::Warning, info.reason, "Provide", note).await;
@@ -292,6 +292,9 @@ impl Provider<'_> {
 fn until(now: Timestamp, then: Timestamp) -> Duration {
     Duration::try_from(then.duration_since(now)).unwrap_or_default().clamp(Duration::from_secs(1), RESYNC)
 }
+
+/// What is so for a moment at every start; whoever waits sees it in the conditions.
+const PASSING: [MemberReason; 3] = [MemberReason::NotProvided, MemberReason::TrustPending, MemberReason::AgentNotReady];
 
 /// The mesh itself is being made.
 const SOON: Duration = Duration::from_millis(200);

@@ -13,7 +13,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 use tunmesh_crds::names::{FINALIZER, MANAGED_BY_LABEL, MANAGER, MESH_UID_LABEL};
 use tunmesh_crds::{
-    AddressPhase, AddressUse, ExposureType, MemberCounts, MeshReason, Mtu, TrustStatus, TunMesh, TunMeshStatus, TunMode,
+    AddressPhase, AddressUse, ExposureType, MemberCounts, MeshReason, TrustStatus, TunMesh, TunMeshStatus, TunMode,
     Verdict,
 };
 
@@ -22,13 +22,13 @@ use crate::conditions::{Finding, changed, conditions};
 use crate::context::Context;
 use crate::error::Error;
 use crate::inject;
-use crate::layout::{self, DEFAULT_MTU, PORT};
+use crate::layout::{self, PORT};
 use crate::member::PodFacts;
 
 use super::bootstrap::{Endpoint, service, slices};
 use super::cleanup::cleanup;
 use super::networks::{choose, overlap};
-use super::status::{Observed, authority, findings};
+use super::status::{Observed, authority, findings, mtu, underlay};
 use super::{surroundings, trust};
 
 /// Makes a mesh as its spec says, as far as it is a matter of the whole: networks, authority, Service; and its status.
@@ -109,6 +109,9 @@ impl Plan {
         if may_write {
             (programmed, endpoints) = publish(context, mesh, &members.endpoints, &surroundings.nodes).await?;
         }
+        let look = context.look(&mesh.uid().unwrap_or_default());
+        let largest_packet = look.and_then(|look| look.largest_packet);
+        let mtu = mtu(mesh.spec.mtu, before.mtu, largest_packet);
         let status = TunMeshStatus {
             observed_generation: mesh.metadata.generation,
             conditions: before.conditions,
@@ -116,10 +119,7 @@ impl Plan {
             address_pools: networks,
             members: members.counts.clone(),
             trust: trust_status,
-            mtu: Some(match mesh.spec.mtu {
-                Mtu::Auto => DEFAULT_MTU,
-                Mtu::Bytes(bytes) => bytes,
-            }),
+            mtu: Some(mtu),
             endpoints,
         };
         let observed = Observed {
@@ -134,7 +134,7 @@ impl Plan {
             without_sidecar: members.without_sidecar,
             outdated: members.outdated,
             without_helper: members.without_helper,
-            mtu: Finding::plain(MeshReason::Measuring),
+            mtu: underlay(mtu, largest_packet),
         };
         Ok(Self { observed, status })
     }
@@ -147,6 +147,10 @@ impl Plan {
         let before = std::mem::take(&mut status.conditions);
         for finding in changed(&findings, &before) {
             let info = finding.reason.info();
+            // What holds up the mesh as a whole is said by the condition that names it.
+            if PASSING.contains(&finding.reason) {
+                continue;
+            }
             let kind = match info.verdict {
                 Verdict::False => EventType::Warning,
                 Verdict::True => EventType::Normal,
@@ -372,6 +376,8 @@ fn reached_at(mesh: &TunMesh, service: &Service, nodes: &[String]) -> Vec<String
     hosts.iter().take(TOLD).map(host).collect()
 }
 
+/// What no event tells: it is so at every start, or another event says why.
+const PASSING: [MeshReason; 2] = [MeshReason::MembersWaiting, MeshReason::Degraded];
 /// The field manager of Services and slices.
 const FIELD_MANAGER: &str = "tunmesh-operator";
 /// Addresses that machines outside are told at most.

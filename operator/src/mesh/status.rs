@@ -1,9 +1,10 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::jiff::Timestamp;
-use tunmesh_crds::{AddressUse, MemberCounts, MeshCondition, MeshReason, Verdict};
+use tunmesh_crds::{AddressUse, MIN_MTU, MemberCounts, MeshCondition, MeshReason, Mtu, Verdict};
 
 use crate::conditions::Finding;
+use crate::layout::DEFAULT_MTU;
 
 /// What is known of a mesh when its status is written.
 #[derive(Clone, Debug)]
@@ -107,6 +108,29 @@ pub(super) fn authority(expires: Timestamp, now: Timestamp, lifetime: std::time:
     Finding::plain(MeshReason::Issued)
 }
 
+/// MTU of a mesh. With `Auto` it is [`DEFAULT_MTU`], or what paths were found to carry if that is less; what was found last
+/// counts while nobody measures.
+pub(super) fn mtu(spec: Mtu, before: Option<u16>, largest_packet: Option<u16>) -> u16 {
+    match spec {
+        Mtu::Bytes(bytes) => bytes,
+        Mtu::Auto => {
+            let carried = largest_packet.or(before).unwrap_or(DEFAULT_MTU);
+            carried.clamp(MIN_MTU, DEFAULT_MTU)
+        }
+    }
+}
+
+/// What the measured paths say of packets of `mtu` bytes.
+pub(super) fn underlay(mtu: u16, largest_packet: Option<u16>) -> Finding<MeshReason> {
+    match largest_packet {
+        None => Finding::plain(MeshReason::Measuring),
+        Some(largest) if largest < mtu => {
+            Finding::new(MeshReason::UnderlayTooSmall, format!("packets of up to {largest} bytes pass, of {mtu} do not"))
+        }
+        Some(_) => Finding::plain(MeshReason::Fits),
+    }
+}
+
 /// Names in one message.
 const LISTED: usize = 5;
 
@@ -162,6 +186,16 @@ mod tests {
         for (observed, ready, bad) in cases {
             assert_eq!(said(&observed), (ready, bad), "{observed:?}");
         }
+    }
+
+    #[test]
+    fn auto_is_what_paths_carry() {
+        let auto = |before, largest| mtu(Mtu::Auto, before, largest);
+        assert_eq!([auto(None, None), auto(None, Some(9000)), auto(Some(1420), Some(1370))], [1420, 1420, 1370]);
+        assert_eq!([auto(Some(1370), None), auto(Some(1370), Some(1420)), auto(None, Some(900))], [1370, 1420, 1280]);
+        assert_eq!(mtu(Mtu::Bytes(9000), Some(1420), Some(1370)), 9000);
+        let reasons = [None, Some(1419), Some(1420)].map(|largest| underlay(1420, largest).reason);
+        assert_eq!(reasons, [MeshReason::Measuring, MeshReason::UnderlayTooSmall, MeshReason::Fits]);
     }
 
     #[test]

@@ -86,6 +86,12 @@ impl Routes {
         }
     }
 
+    /// What members say of a mesh concerns the mesh, and the machines outside that they know.
+    pub(super) fn looked_at(&self, mesh: &TunMesh) {
+        self.queues.meshes.put(ObjectRef::from(mesh));
+        self.outside_of(mesh);
+    }
+
     fn members_of(&self, mesh: &TunMesh) {
         let (namespace, name) = (mesh.namespace().unwrap_or_default(), mesh.name_any());
         for pod in self.pods.state() {
@@ -95,6 +101,11 @@ impl Routes {
                 self.queues.pods.put(ObjectRef::from(&*pod));
             }
         }
+        self.outside_of(mesh);
+    }
+
+    fn outside_of(&self, mesh: &TunMesh) {
+        let name = mesh.name_any();
         let outside = |member: &TunMeshMember| member.spec.outside.is_some() && member.spec.mesh.name == name;
         for member in self.members.state_filter(outside) {
             self.queues.members.put(ObjectRef::from(&*member));

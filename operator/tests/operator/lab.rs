@@ -5,13 +5,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -31,6 +33,7 @@ pub(crate) struct Lab {
 pub(crate) struct Operator {
     stop: watch::Sender<bool>,
     task: JoinHandle<anyhow::Result<()>>,
+    metrics: SocketAddr,
     _turn: Option<MutexGuard<'static, ()>>,
 }
 
@@ -44,16 +47,40 @@ impl Operator {
 
     /// A second one, as when a leader is replaced and does not know it yet.
     pub(crate) fn beside(client: Client) -> Self {
+        Self::run(client, None)
+    }
+
+    /// With its webhook, which nothing calls.
+    pub(crate) async fn start_serving(client: Client) -> Self {
+        let turn = TURN.lock().await;
+        Self { _turn: Some(turn), ..Self::run(client, Some("127.0.0.1:0".parse().unwrap())) }
+    }
+
+    /// Reconciliations that failed for this reason.
+    pub(crate) async fn errors(&self, category: &str) -> u64 {
+        let mut stream = TcpStream::connect(self.metrics).await.unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.contains("tunmesh_operator_reconcile_seconds_count"), "{answer}");
+        let label = format!("category=\"{category}\"");
+        let lines = answer.lines().filter(|line| line.starts_with("tunmesh_operator_errors_total") && line.contains(&label));
+        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
+    }
+
+    fn run(client: Client, webhook: Option<SocketAddr>) -> Self {
+        let metrics = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let settings = Settings {
             namespace: "tunmesh-system".into(),
             defaults: Defaults { agent_image: "tunmesh.io/agent:test".into() },
+            cluster_domain: "cluster.local".into(),
             confirm: Duration::from_millis(200),
             quarantine: Some(Duration::from_millis(600)),
         };
         let (stop, stopped) = watch::channel(false);
-        let options = Options { settings, webhook: None, metrics: "127.0.0.1:0".parse().unwrap() };
+        let options = Options { settings, webhook, metrics };
         let task = tokio::spawn(run(client, options, stopped));
-        Self { stop, task, _turn: None }
+        Self { stop, task, metrics, _turn: None }
     }
 
     pub(crate) async fn stop(self) {

@@ -6,3 +6,4 @@ mod lab;
 mod members;
 mod meshes;
 mod owners;
+mod rights;
