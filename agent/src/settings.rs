@@ -74,6 +74,7 @@ pub(crate) fn mesh(config: &Config, id: &NodeId) -> Settings {
             .ipv6
             .map(|ipv6| Ipv6Settings { address: ipv6.address, prefix_len: ipv6.network.prefix_len() }),
         devices: wireguard::devices(config),
+        further_networks: config.networking.ipv4.further_networks.clone(),
         hearsay_delay: if config.networking.data_plane.paths.udp { HEARSAY_DELAY } else { Duration::ZERO },
         enable_broadcast: config.networking.ipv4.enable_broadcast,
         groom_interval: timing.registrations.groom_interval,

@@ -29,7 +29,8 @@ pub use address::{
 pub use address_name::address_name;
 pub use condition::{MemberCondition, MeshCondition};
 pub use member::{
-    MemberAddresses, MemberMaterial, MemberMesh, MemberPod, OutsideMember, Port, TunMeshMember, TunMeshMemberSpec, TunMeshMemberStatus,
+    MemberAddresses, MemberMaterial, MemberMesh, MemberPod, OutsideMember, Port, TunMeshMember, TunMeshMemberSpec,
+    TunMeshMemberStatus,
 };
 pub use mesh::{
     AddressUse, Allowance, Compatibility, EnvVar, Exposure, ExposureType, Issuer, IssuerKind, LogLevel, MemberCounts,

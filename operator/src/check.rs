@@ -30,7 +30,8 @@ use gather::gather;
 pub async fn run(client: Client, namespace: &str, json: bool) -> anyhow::Result<ExitCode> {
     let facts = gather(client, namespace, Timestamp::now()).await.context("failed to look at the cluster")?;
     let findings = findings(&facts);
-    let text = if json { serde_json::to_string_pretty(&Document { findings: &findings })? + "\n" } else { text(&findings) };
+    let text =
+        if json { serde_json::to_string_pretty(&Document { findings: &findings })? + "\n" } else { text(&findings) };
     std::io::stdout().write_all(text.as_bytes()).context("failed to print")?;
     let is_bad = findings.iter().any(|finding| finding.level == Level::Error);
     Ok(if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Namespace, ObjectReference, Pod};
-use kube::core::PartialObjectMeta;
 use kube::Client;
+use kube::core::PartialObjectMeta;
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::runtime::reflector::Store;
 use tunmesh_crds::{TunMesh, TunMeshAddress, TunMeshMember};
@@ -75,7 +75,8 @@ pub struct Context {
     pub stores: Stores,
     /// Figures.
     pub metrics: Metrics,
-    trust: Mutex<HashMap<String, Arc<MeshTrust>>>,
+    /// By UID of the mesh, and when it was read.
+    trust: Mutex<HashMap<String, (Instant, Arc<MeshTrust>)>>,
     /// By UID of the mesh: URLs of some members that run, with the UID of each.
     running: Mutex<HashMap<String, Vec<(String, String)>>>,
     /// By UID of the mesh: what its members said of it last.
@@ -111,14 +112,21 @@ impl Context {
 
     /// Authority and secret of the mesh of this UID, once its reconciler has read them.
     pub fn trust(&self, mesh_uid: &str) -> Option<Arc<MeshTrust>> {
-        self.trust.lock().unwrap_or_else(PoisonError::into_inner).get(mesh_uid).cloned()
+        let known = self.trust.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(mesh_uid).map(|(_, trust)| trust.clone())
+    }
+
+    /// The same, if it was read a short time ago.
+    pub fn fresh_trust(&self, mesh_uid: &str) -> Option<Arc<MeshTrust>> {
+        let known = self.trust.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(mesh_uid).filter(|(at, _)| at.elapsed() < TRUST_AGE).map(|(_, trust)| trust.clone())
     }
 
     /// Remembers them, or forgets them.
     pub fn set_trust(&self, mesh_uid: &str, trust: Option<Arc<MeshTrust>>) {
         let mut known = self.trust.lock().unwrap_or_else(PoisonError::into_inner);
         match trust {
-            Some(trust) => known.insert(mesh_uid.to_owned(), trust),
+            Some(trust) => known.insert(mesh_uid.to_owned(), (Instant::now(), trust)),
             None => known.remove(mesh_uid),
         };
     }
@@ -185,9 +193,18 @@ impl Context {
 
     /// Tells people about an object. What cannot be told is logged: an event is no reason to stop.
     pub async fn tell(&self, about: &ObjectReference, kind: EventType, reason: &str, action: &str, note: String) {
-        let event =
-            Event { type_: kind, reason: reason.to_owned(), note: Some(note), action: action.to_owned(), secondary: None };
+        let event = Event {
+            type_: kind,
+            reason: reason.to_owned(),
+            note: Some(note),
+            action: action.to_owned(),
+            secondary: None,
+        };
         if let Err(error) = self.recorder.publish(&event, about).await {
+            // Nothing can be written into a namespace that is going; whoever deleted it needs no event.
+            if matches!(&error, kube::Error::Api(status) if status.message.contains("being terminated")) {
+                return;
+            }
             tracing::warn!(%error, reason, "failed to write an event");
         }
     }
@@ -195,6 +212,9 @@ impl Context {
 
 /// Members in the file of each member: enough that one of them is still there.
 const PEERS: usize = 3;
+
+/// Age at which the Secret of a mesh is read again: nobody watches it.
+const TRUST_AGE: Duration = Duration::from_secs(300);
 
 /// Age at which what was published is written again, in case somebody changed it.
 const REPUBLISH: Duration = Duration::from_secs(600);

@@ -31,7 +31,7 @@ use tunmesh_crds::TunMesh;
 use tunmesh_crds::names::{MESH_LABEL, MESH_NAMESPACE_LABEL};
 
 pub use refusal::Refusal;
-pub use scope::is_allowed;
+pub use scope::{has_sound_selector, is_allowed};
 pub use template::{Defaults, Template, fingerprint_for};
 
 /// The mesh that a pod asks for by its labels.

@@ -37,7 +37,8 @@ fn started(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
-    let client = Client::try_default().await.context("found no API server: run this in a cluster, or set KUBECONFIG")?;
+    let client =
+        Client::try_default().await.context("found no API server: run this in a cluster, or set KUBECONFIG")?;
     match command {
         Command::Check { namespace, json } => return check::run(client, &namespace, json).await,
         Command::NodeHelper { node_name, netns_dir, metrics_listen } => {
@@ -52,7 +53,15 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             })
             .await?;
         }
-        Command::Run { namespace, agent_image, webhook_listen, metrics_listen, cluster_domain, confirm, quarantine } => {
+        Command::Run {
+            namespace,
+            agent_image,
+            webhook_listen,
+            metrics_listen,
+            cluster_domain,
+            confirm,
+            quarantine,
+        } => {
             let cluster_domain = cluster_domain.unwrap_or_else(cluster_domain_here);
             let defaults = Defaults { agent_image };
             let settings = Settings { namespace, defaults, cluster_domain, confirm, quarantine };

@@ -3,7 +3,9 @@
 mod bootstrap;
 mod cleanup;
 mod look;
+mod members;
 mod networks;
+mod publish;
 mod reconcile;
 mod status;
 mod surroundings;

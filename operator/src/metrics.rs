@@ -46,8 +46,16 @@ impl Metrics {
             reconcile,
             errors: counter("errors_total", "Reconciliations that failed, by category.", &["kind", "category"])?,
             depth: gauge("queue_depth", "Objects of a kind that wait to be looked at.", &["kind"])?,
-            addresses: gauge("addresses", "Addresses of a mesh: capacity, used, quarantined.", &["mesh", "namespace", "state"])?,
-            members: gauge("members", "Members of a mesh: total, ready, waiting, drifted.", &["mesh", "namespace", "state"])?,
+            addresses: gauge(
+                "addresses",
+                "Addresses of a mesh: capacity, used, quarantined.",
+                &["mesh", "namespace", "state"],
+            )?,
+            members: gauge(
+                "members",
+                "Members of a mesh: total, ready, waiting, drifted.",
+                &["mesh", "namespace", "state"],
+            )?,
             authority_expires: gauge(
                 "authority_expires_timestamp_seconds",
                 "When the authority of a mesh ends.",
@@ -64,14 +72,31 @@ impl Metrics {
         {
             self.addresses.with_label_values(&[mesh, namespace, state]).set(count.into());
         }
-        let states =
-            [("total", members.total), ("ready", members.ready), ("waiting", members.waiting), ("drifted", members.drifted)];
+        let states = [
+            ("total", members.total),
+            ("ready", members.ready),
+            ("waiting", members.waiting),
+            ("drifted", members.drifted),
+        ];
         for (state, count) in states {
             self.members.with_label_values(&[mesh, namespace, state]).set(count.into());
         }
         if let Some(expires) = &status.trust.authority_expires {
             self.authority_expires.with_label_values(&[mesh, namespace]).set(expires.0.as_second());
         }
+    }
+
+    /// A mesh is gone.
+    pub(crate) fn forget(&self, namespace: &str, mesh: &str) {
+        for (gauge, states) in [
+            (&self.addresses, &["capacity", "used", "quarantined"][..]),
+            (&self.members, &["total", "ready", "waiting", "drifted"]),
+        ] {
+            for state in states {
+                let _absent = gauge.remove_label_values(&[mesh, namespace, state]);
+            }
+        }
+        let _absent = self.authority_expires.remove_label_values(&[mesh, namespace]);
     }
 
     /// One reconciliation of an object of `kind` is over.

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use futures::future::{BoxFuture, FutureExt};
 use futures::StreamExt;
+use futures::future::{BoxFuture, FutureExt};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{self, Action};
@@ -87,7 +87,10 @@ pub async fn run(client: Client, options: Options, shutdown: watch::Receiver<boo
 }
 
 /// One watch per kind; what is watched, and no more of it than is used, is in the stores.
-fn watches(client: &Client, queues: Queues) -> (impl Future<Output = ()> + Send + 'static, Stores, Arc<routes::Routes>) {
+fn watches(
+    client: &Client,
+    queues: Queues,
+) -> (impl Future<Output = ()> + Send + 'static, Stores, Arc<routes::Routes>) {
     let config = watcher::Config::default;
     let (meshes, meshes_writer) = store::<TunMesh>();
     let (members, members_writer) = store::<TunMeshMember>();
@@ -99,10 +102,17 @@ fn watches(client: &Client, queues: Queues) -> (impl Future<Output = ()> + Send 
     let [a, b, c, d] = [(); 4].map(|()| routes.clone());
     let all = {
         let meshes = watcher(Api::<TunMesh>::all(client.clone()), config()).default_backoff();
-        let members = watcher(Api::<TunMeshMember>::all(client.clone()), config()).default_backoff().modify(prune::<TunMeshMember>);
-        let claims = watcher(Api::<TunMeshAddress>::all(client.clone()), config()).default_backoff().modify(prune::<TunMeshAddress>);
-        let pods = watcher(Api::<Pod>::all(client.clone()), config().labels(MESH_LABEL)).default_backoff().modify(prune_pod);
-        let namespaces = watcher(Api::<PartialObjectMeta<Namespace>>::all(client.clone()), config()).default_backoff().modify(prune::<PartialObjectMeta<Namespace>>);
+        let members = watcher(Api::<TunMeshMember>::all(client.clone()), config())
+            .default_backoff()
+            .modify(prune::<TunMeshMember>);
+        let claims = watcher(Api::<TunMeshAddress>::all(client.clone()), config())
+            .default_backoff()
+            .modify(prune::<TunMeshAddress>);
+        let pods =
+            watcher(Api::<Pod>::all(client.clone()), config().labels(MESH_LABEL)).default_backoff().modify(prune_pod);
+        let namespaces = watcher(Api::<PartialObjectMeta<Namespace>>::all(client.clone()), config())
+            .default_backoff()
+            .modify(prune::<PartialObjectMeta<Namespace>>);
         async move {
             futures::join!(
                 follow(meshes, meshes_writer, move |change| a.mesh(&change)),

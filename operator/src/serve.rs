@@ -24,7 +24,8 @@ pub async fn metrics(
     registry: Registry,
     ready: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + 'static> {
-    let listener = TcpListener::bind(address).await.with_context(|| format!("failed to listen at {address} for metrics"))?;
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("failed to listen at {address} for metrics"))?;
     let is_ready = Arc::new(AtomicBool::new(false));
     let asked = is_ready.clone();
     let router = Router::new()
@@ -33,7 +34,11 @@ pub async fn metrics(
         .route(
             "/readyz",
             get(move || async move {
-                if asked.load(Ordering::Relaxed) { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "caches are not filled yet\n") }
+                if asked.load(Ordering::Relaxed) {
+                    (StatusCode::OK, "ok\n")
+                } else {
+                    (StatusCode::SERVICE_UNAVAILABLE, "caches are not filled yet\n")
+                }
             }),
         );
     Ok(async move {

@@ -18,6 +18,7 @@ pub struct RouteTable {
     local: Ipv4Addr,
     ipv6: Option<Ipv6Settings>,
     network: Ipv4Cidr,
+    further_networks: Vec<Ipv4Cidr>,
     /// The broadcast address of our own subnet.
     local_broadcast: Option<Ipv4Addr>,
     broadcast_enabled: bool,
@@ -79,6 +80,7 @@ impl RouteTable {
             local: settings.local.address.address(),
             ipv6: settings.ipv6,
             network: settings.local.network,
+            further_networks: settings.further_networks.clone(),
             local_broadcast: settings.local.address.broadcast(),
             broadcast_enabled: settings.enable_broadcast,
             near_expiration: settings.near.packet_expiration,
@@ -237,7 +239,9 @@ impl RouteTable {
 
     fn in_network(&self, address: IpAddr) -> bool {
         match address {
-            IpAddr::V4(address) => self.network.contains(address),
+            IpAddr::V4(address) => {
+                self.network.contains(address) || self.further_networks.iter().any(|network| network.contains(address))
+            }
             IpAddr::V6(address) => self.ipv6.is_some_and(|ipv6| ipv6.network_contains(address)),
         }
     }

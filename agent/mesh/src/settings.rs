@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use tunmesh_protocol::{ControlUrl, Member, NodeId};
+use tunmesh_protocol::{ControlUrl, Ipv4Cidr, Member, NodeId};
 
 /// What one node is told by its configuration. The names in parentheses are those of the configuration file.
 ///
@@ -29,6 +29,8 @@ pub struct Settings {
     pub near: Timers,
     /// Timers towards all other members (`mesh`).
     pub far: Timers,
+    /// Networks beside that of `local` that members have addresses in (`further_networks`).
+    pub further_networks: Vec<Ipv4Cidr>,
     /// Wait before a member is called that another one told of: time for the gossip to vouch for it (none without gossip).
     pub hearsay_delay: Duration,
     /// Time one request may take (`request_timeout`).

@@ -69,7 +69,8 @@ fn mesh_networks(facts: &Facts) -> Vec<IpNet> {
     match &facts.config {
         Ok(config) => {
             let networking = &config.networking;
-            let ipv4 = std::iter::once(networking.ipv4.network_cidr).chain(networking.routes.iter().copied());
+            let ipv4 = std::iter::once(networking.ipv4.network_cidr)
+                .chain(networking.routes.iter().chain(&networking.ipv4.further_networks).copied());
             let ipv6 = networking.ipv6.map(|ipv6| IpNet::V6(ipv6.network));
             ipv4.map(|cidr| IpNet::V4(settings::net(cidr).trunc())).chain(ipv6).collect()
         }

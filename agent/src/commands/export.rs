@@ -58,8 +58,9 @@ fn client_file(config: &Config, keys: &[Keys], name: &str) -> anyhow::Result<Str
         IpAddr::V6(address) => format!("{address}/128"),
     }));
     let network = settings::net(networking.ipv4.network_cidr).trunc();
-    let networks =
-        list(std::iter::once(network.to_string()).chain(networking.ipv6.map(|ipv6| ipv6.network.to_string())));
+    let further = networking.ipv4.further_networks.iter().map(|network| settings::net(*network).trunc().to_string());
+    let ipv6 = networking.ipv6.map(|ipv6| ipv6.network.to_string());
+    let networks = list(std::iter::once(network.to_string()).chain(further).chain(ipv6));
     let mut out = String::new();
     let mut line = |line: &str| writeln!(out, "{line}").expect("a string takes everything");
     line(&format!("# {name} in the mesh {network}, through the node {}", networking.ipv4.node_address_cidr.address()));

@@ -58,7 +58,8 @@ pub(super) fn lift_buffers(helper: Helper, sockets: &[Arc<Socket>]) {
 fn create(config: &Config, queues: usize) -> anyhow::Result<Tun> {
     let networking = &config.networking;
     let extra: Vec<_> = networking.ipv4.extra_addresses.iter().copied().map(settings::net).collect();
-    let routes: Vec<_> = networking.routes.iter().copied().map(settings::net).collect();
+    let routes: Vec<_> =
+        networking.routes.iter().chain(&networking.ipv4.further_networks).copied().map(settings::net).collect();
     let ipv6: Vec<_> =
         networking.ipv6.iter().filter_map(|ipv6| Ipv6Net::new(ipv6.address, ipv6.network.prefix_len()).ok()).collect();
     let features = Features {

@@ -104,7 +104,10 @@ fn mesh(name: &str, spec: TunMeshSpec) -> TunMesh {
 }
 
 fn laptop() -> TunMeshMember {
-    member("laptop", OutsideMember { advertised_address: Some("laptop.example.com".into()), ..OutsideMember::default() })
+    member(
+        "laptop",
+        OutsideMember { advertised_address: Some("laptop.example.com".into()), ..OutsideMember::default() },
+    )
 }
 
 fn virtual_machine() -> TunMeshMember {

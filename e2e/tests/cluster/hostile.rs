@@ -23,7 +23,7 @@ async fn a_pod_that_names_the_secret_of_another_is_refused() {
 
     let mut forged: Pod = serde_saphyr::from_str(&pod("forged", Some("home"), IDLE)).unwrap();
     forged.annotations_mut().insert(SECRET_ANNOTATION.into(), victim.annotations()[SECRET_ANNOTATION].clone());
-    let refused = pods.create(&PostParams::default(), &forged).await.unwrap_err().to_string();
+    let refused = refusal(pods.create(&PostParams::default(), &forged).await);
     assert!(refused.contains("is written by the webhook only: remove it"), "{refused}");
     println!("annotation alone: {refused}");
 
@@ -34,7 +34,7 @@ async fn a_pod_that_names_the_secret_of_another_is_refused() {
     for annotation in [SECRET_ANNOTATION, TEMPLATE_ANNOTATION] {
         copy.annotations_mut().insert(annotation.into(), victim.annotations()[annotation].clone());
     }
-    let refused = pods.create(&PostParams::default(), &copy).await.unwrap_err().to_string();
+    let refused = refusal(pods.create(&PostParams::default(), &copy).await);
     assert!(refused.contains("names the Secret") && refused.contains("of another pod"), "{refused}");
     println!("all of it: {refused}");
 
@@ -52,7 +52,7 @@ async fn a_pod_of_a_namespace_that_the_mesh_does_not_take_is_refused() {
     let mut foreign: Pod = serde_saphyr::from_str(&pod("foreign", Some("home"), IDLE)).unwrap();
     foreign.labels_mut().insert(tunmesh_crds::names::MESH_NAMESPACE_LABEL.into(), stage.namespace.clone());
 
-    let refused = other.api::<Pod>().create(&PostParams::default(), &foreign).await.unwrap_err().to_string();
+    let refused = refusal(other.api::<Pod>().create(&PostParams::default(), &foreign).await);
 
     assert!(refused.contains("may not join the TunMesh") && refused.contains("from: Same"), "{refused}");
     println!("{refused}");
@@ -72,7 +72,7 @@ async fn nobody_gets_the_address_of_another_by_asking_for_it() {
     stage.api::<Pod>().create(&PostParams::default(), &thief).await.unwrap();
     let machine = json!({
         "apiVersion": "tunmesh.io/v1alpha1", "kind": "TunMeshMember", "metadata": {"name": "thief-vm"},
-        "spec": {"mesh": {"name": "home"}, "outside": {"address": address}},
+        "spec": {"mesh": {"name": "home"}, "outside": {"address": address, "advertisedAddress": "192.0.2.9"}},
     });
     stage.apply(&machine.to_string());
 
@@ -157,7 +157,7 @@ async fn a_mesh_that_cannot_be_is_refused_with_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs make e2e"]
-async fn operator_and_node_helper_may_not_list_secrets() {
+async fn operator_and_node_helper_may_what_they_need_and_may_not_list_secrets() {
     let stage = Stage::new("rights").await;
     for (account, verb, resource, may) in [
         ("tunmesh-operator", "get", "secrets", "yes"),
@@ -176,6 +176,25 @@ async fn operator_and_node_helper_may_not_list_secrets() {
         let said = stage.cluster.kubectl(&["auth", "can-i", verb, resource, "--all-namespaces", &user]);
         let said = said.unwrap_or_else(|error| error.to_string());
         assert!(said.trim().ends_with(may), "{account} {verb} {resource}: {said}");
+    }
+    // What RBAC refuses stands in the logs, of all that the tests before this one had them do.
+    for workload in ["deployment/tunmesh-operator", "daemonset/tunmesh-node-helper"] {
+        let logs = stage.cluster.kubectl(&["--namespace", SYSTEM, "logs", workload, "--all-pods"]).unwrap();
+        let refused: Vec<_> = logs.lines().filter(|line| line.contains("is forbidden: User")).collect();
+        assert!(refused.is_empty(), "{workload}: {refused:#?}");
+    }
+    let check = ["--namespace", SYSTEM, "exec", "deployment/tunmesh-operator", "--", "tunmesh-operator", "check"];
+    let found = stage.cluster.kubectl(&check).unwrap_or_else(|error| error.to_string());
+    assert!(!found.contains("forbidden"), "{found}");
+    println!("check: {}", found.trim());
+}
+
+/// What the API server says of an object that it does not take.
+fn refusal(outcome: Result<Pod, kube::Error>) -> String {
+    match outcome {
+        Err(kube::Error::Api(status)) => status.message,
+        Err(error) => panic!("{error}"),
+        Ok(pod) => panic!("{} was taken", pod.name_any()),
     }
 }
 

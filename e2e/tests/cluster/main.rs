@@ -1,6 +1,6 @@
-//! Tun Mesh on a real cluster: what issue after issue of a person's day with it looks like, from apply to delete.
+//! Tun Mesh on a real cluster, from apply to delete, with real kubelets and real traffic.
 //!
-//! Needs a cluster with this tree's Tun Mesh on it and root on the machine it runs on: `make e2e` provides both. The tests
+//! Needs a cluster with this tree's Tun Mesh on it, and root on the machine that the cluster is on: `make e2e`. The tests
 //! run one at a time, as some take the operator or a node away.
 #![expect(clippy::unwrap_used, reason = "what tests share fails like a test")]
 #![expect(clippy::print_stdout, reason = "figures are part of what a test shows")]

@@ -44,6 +44,11 @@ impl Pools {
         self.ipv4.iter().copied().find(|network| network.contains(&address))
     }
 
+    /// All IPv4 networks, in the order of the status of the mesh.
+    pub fn ipv4(&self) -> &[Ipv4Net] {
+        &self.ipv4
+    }
+
     /// The IPv6 network; `None` in a mesh of IPv4 only.
     pub const fn ipv6(&self) -> Option<Ipv6Net> {
         self.ipv6

@@ -68,7 +68,11 @@ pub(super) fn helpers(facts: &Facts) -> Vec<Found> {
             Level::Error,
             format!("node {node} has pods that wait for a device, and no helper that is ready"),
             "the DaemonSet of the node helper does not run there: a taint, a quota, a failing pod",
-            format!("kubectl -n {} get pods -l {} --field-selector spec.nodeName={node}", facts.namespace, layout::HELPER_PODS),
+            format!(
+                "kubectl -n {} get pods -l {} --field-selector spec.nodeName={node}",
+                facts.namespace,
+                layout::HELPER_PODS
+            ),
         )
     };
     nodes.iter().filter(|node| !facts.helpers.contains(**node)).map(found).collect()

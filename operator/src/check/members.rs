@@ -11,14 +11,24 @@ pub(super) fn conditions(facts: &Facts) -> Vec<Found> {
     for member in &facts.members {
         let conditions = member.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
         for condition in conditions.iter().filter(|condition| condition.status == "False") {
-            let info = MemberReason::ALL.iter().map(|reason| reason.info()).find(|info| info.reason == condition.reason);
+            let info =
+                MemberReason::ALL.iter().map(|reason| reason.info()).find(|info| info.reason == condition.reason);
             // An old sidecar is its mesh's finding, and that there is nothing yet is said by the condition that says why.
             let skipped = [MemberReason::TemplateOutdated, MemberReason::NotProvided];
             if skipped.iter().any(|reason| reason.info().reason == condition.reason) {
                 continue;
             }
+            let lasts = facts.now.duration_since(condition.last_transition_time.0).as_secs();
+            if condition.reason == MemberReason::AgentNotReady.info().reason && lasts < START_SECONDS {
+                continue;
+            }
             let (cause, fix) = info.map_or(("", ""), |info| (info.meaning, info.action));
-            found.push(Found::new(Level::Error, format!("{}: {}: {}", named(member), condition.type_, condition.message), cause, fix));
+            found.push(Found::new(
+                Level::Error,
+                format!("{}: {}: {}", named(member), condition.type_, condition.message),
+                cause,
+                fix,
+            ));
         }
     }
     found
@@ -46,9 +56,19 @@ pub(super) fn certificates(facts: &Facts) -> Vec<Found> {
         if late > LATE_SECONDS {
             let has_ended = facts.now >= material.expires.0;
             let level = if has_ended { Level::Error } else { Level::Warning };
-            let text = format!("{}: it was to be renewed at {} and ends at {}", named(member), material.renews.0, material.expires.0);
+            let text = format!(
+                "{}: it was to be renewed at {} and ends at {}",
+                named(member),
+                material.renews.0,
+                material.expires.0
+            );
             let cause = "the operator does not run, or may not write the Secret of the member";
-            found.push(Found::new(level, text, cause, "see TM1003, the events of the pod, and the log of the operator"));
+            found.push(Found::new(
+                level,
+                text,
+                cause,
+                "see TM1003, the events of the pod, and the log of the operator",
+            ));
         }
     }
     found
@@ -59,7 +79,9 @@ pub(super) fn claims(facts: &Facts) -> Vec<Found> {
     let owners: BTreeMap<_, _> = facts
         .claims
         .iter()
-        .map(|claim| ((claim.spec.mesh.namespace.clone(), claim.spec.mesh.name.clone(), claim.spec.address), &claim.spec.owner))
+        .map(|claim| {
+            ((claim.spec.mesh.namespace.clone(), claim.spec.mesh.name.clone(), claim.spec.address), &claim.spec.owner)
+        })
         .collect();
     let mut found = Vec::new();
     for member in &facts.members {
@@ -73,10 +95,16 @@ pub(super) fn claims(facts: &Facts) -> Vec<Found> {
             owner.namespace == namespace && (Some(&owner.uid) == uid.as_ref() || of_set)
         };
         if owner.is_none_or(|owner| !is_its(owner)) {
-            let whose = owner.map_or("nobody's".to_owned(), |owner| format!("{}/{}'s", owner.namespace, owner.name));
+            let whose =
+                owner.map_or_else(|| "nobody's".to_owned(), |owner| format!("{}/{}'s", owner.namespace, owner.name));
             let text = format!("{} has {address}, whose claim is {whose}", named(member));
             let cause = "somebody edited a TunMeshAddress or the status of the member";
-            found.push(Found::new(Level::Error, text, cause, "delete the pod, or the TunMeshMember of a machine outside"));
+            found.push(Found::new(
+                Level::Error,
+                text,
+                cause,
+                "delete the pod, or the TunMeshMember of a machine outside",
+            ));
         }
     }
     found
@@ -85,6 +113,9 @@ pub(super) fn claims(facts: &Facts) -> Vec<Found> {
 fn named(member: &TunMeshMember) -> String {
     format!("TunMeshMember {}/{}", member.namespace().unwrap_or_default(), member.name_any())
 }
+
+/// An agent that starts is ready by then, or something is wrong.
+const START_SECONDS: i64 = 60;
 
 /// An operator renews within moments; this long it may be away.
 const LATE_SECONDS: i64 = 600;

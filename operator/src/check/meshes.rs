@@ -11,7 +11,12 @@ pub(super) fn conditions(facts: &Facts) -> Vec<Found> {
         let conditions = mesh.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
         if conditions.is_empty() {
             let cause = "no operator has looked at it: it does not run, or lacks a right";
-            found.push(Found::new(Level::Error, format!("{name} has no status"), cause, "see TM1003, and the log of the operator"));
+            found.push(Found::new(
+                Level::Error,
+                format!("{name} has no status"),
+                cause,
+                "see TM1003, and the log of the operator",
+            ));
         }
         let bad = conditions.iter().filter(|condition| condition.status == "False");
         for condition in bad.filter(|condition| condition.type_ != MeshCondition::Ready.as_str()) {
@@ -26,9 +31,5 @@ pub(super) fn conditions(facts: &Facts) -> Vec<Found> {
 }
 
 /// Reasons with which a mesh still works.
-const WARNINGS: [MeshReason; 4] = [
-    MeshReason::NearlyExhausted,
-    MeshReason::SidecarOutdated,
-    MeshReason::AuthorityExpiring,
-    MeshReason::PoolOverlaps,
-];
+const WARNINGS: [MeshReason; 4] =
+    [MeshReason::NearlyExhausted, MeshReason::SidecarOutdated, MeshReason::AuthorityExpiring, MeshReason::PoolOverlaps];

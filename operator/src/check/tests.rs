@@ -64,7 +64,8 @@ fn where_all_is_well_nothing_is_found() {
 
 #[test]
 fn every_fault_has_its_code() {
-    let cases: [(&str, Level, fn(&mut Facts)); 14] = [
+    type Case = (&'static str, Level, fn(&mut Facts));
+    let cases: [Case; 14] = [
         ("TM1001", Level::Error, |facts| facts.missing_kinds.push("TunMeshAddress")),
         ("TM1002", Level::Error, |facts| facts.webhook = None),
         ("TM1002", Level::Error, |facts| hook(facts).client_config.ca_bundle = None),

@@ -14,6 +14,7 @@ use tunmesh_crds::{AddressPhase, OwnerKind, TunMesh, TunMeshAddress, TunMeshAddr
 use crate::addresses::{Owner, Phase, Rules, Verdict, review};
 use crate::context::Context;
 use crate::error::Error;
+use crate::member::outside_lifetime;
 
 /// Looks at one claim: asks the API server for its owner, and does what [`review`] says.
 pub(crate) async fn reconcile(claim: Arc<TunMeshAddress>, context: Arc<Context>) -> Result<Action, Error> {
@@ -24,7 +25,7 @@ pub(crate) async fn reconcile(claim: Arc<TunMeshAddress>, context: Arc<Context>)
         Some(_) => owner_of(&context, &claim).await?,
         None => Owner::Gone,
     };
-    let verdict = review(phase(&claim), owner, since_epoch(now), rules(&context, mesh.as_ref()));
+    let verdict = review(phase(&claim), owner, since_epoch(now), rules(&context, mesh.as_ref(), claim.spec.owner.kind));
     match verdict {
         Verdict::Keep if claim.status.as_ref().is_some_and(|status| status.phase.is_some()) => {}
         Verdict::Keep | Verdict::Restore => write(&api, &claim, AddressPhase::Claimed, None).await?,
@@ -94,7 +95,8 @@ async fn owner_of(context: &Context, claim: &TunMeshAddress) -> Result<Owner, Er
     let client = || context.client.clone();
     let (is_there, member) = match owner.kind {
         OwnerKind::Pod => {
-            let pod = Api::<Pod>::namespaced(client(), &owner.namespace).get_opt(&owner.name).await.map_err(attempt())?;
+            let pod =
+                Api::<Pod>::namespaced(client(), &owner.namespace).get_opt(&owner.name).await.map_err(attempt())?;
             let pod = pod.filter(|pod| pod.uid().as_ref() == Some(&owner.uid)).filter(|pod| !is_over(pod));
             (pod.is_some(), pod.and_then(|pod| pod.uid()).map(|uid| (owner.name.clone(), uid)))
         }
@@ -145,10 +147,14 @@ fn phase(claim: &TunMeshAddress) -> Phase {
 }
 
 /// Of a mesh that is gone nobody has certificates that anybody trusts: its addresses do not rest.
-fn rules(context: &Context, mesh: Option<&TunMesh>) -> Rules {
+fn rules(context: &Context, mesh: Option<&TunMesh>, kind: OwnerKind) -> Rules {
     let settings = &context.settings;
     let quarantine = mesh.map_or(Duration::ZERO, |mesh| {
-        let ceiling = mesh.spec.trust.certificate_lifetime.duration().saturating_mul(2);
+        let lifetime = match kind {
+            OwnerKind::Pod | OwnerKind::StatefulSet => mesh.spec.trust.certificate_lifetime.duration(),
+            OwnerKind::TunMeshMember => outside_lifetime(mesh),
+        };
+        let ceiling = lifetime.saturating_mul(2);
         settings.quarantine.map_or(ceiling, |wanted| wanted.min(ceiling))
     });
     Rules { confirm: settings.confirm, quarantine }

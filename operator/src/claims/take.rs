@@ -4,7 +4,9 @@ use kube::Api;
 use kube::api::PostParams;
 use kube::runtime::reflector::ObjectRef;
 use tunmesh_crds::names::FINALIZER;
-use tunmesh_crds::{AddressMesh, AddressOwner, AddressPhase, TunMeshAddress, TunMeshAddressSpec, address_name};
+use tunmesh_crds::{
+    AddressMesh, AddressOwner, AddressPhase, OwnerKind, TunMeshAddress, TunMeshAddressSpec, address_name,
+};
 
 use crate::addresses::{Claiming, Holder, Pools, Step};
 use crate::context::Context;
@@ -58,7 +60,9 @@ pub(crate) async fn take(context: &Context, asked: Asked<'_>) -> Result<Outcome,
                     (None, Some(address)) => claims.read(address).await?,
                     (met, _) => met,
                 };
-                return Ok(other.filter(|_| wanted.is_some()).map_or(Outcome::Exhausted, |claim| Outcome::Taken(Box::new(claim))));
+                return Ok(other
+                    .filter(|_| wanted.is_some())
+                    .map_or(Outcome::Exhausted, |claim| Outcome::Taken(Box::new(claim))));
             }
             Step::Create(address) => {
                 if claims.create(address).await? {
@@ -92,7 +96,8 @@ struct Claims {
 impl Claims {
     /// An address that the owner has as far as is known: that of an ordinal was claimed for an earlier pod.
     fn remembered(&self, context: &Context) -> Option<Ipv4Addr> {
-        let is_ours = |claim: &TunMeshAddress| claim.spec.mesh.uid == self.mesh.uid && same(&claim.spec.owner, &self.owner);
+        let is_ours =
+            |claim: &TunMeshAddress| claim.spec.mesh.uid == self.mesh.uid && same(&claim.spec.owner, &self.owner);
         context.stores.claims.find(is_ours).and_then(|claim| ipv4(claim.spec.address))
     }
 
@@ -126,7 +131,8 @@ impl Claims {
     /// could have been given the other's certificate as well.
     fn may_inherit(&self, claim: &TunMeshAddress) -> bool {
         let phase = claim.status.as_ref().and_then(|status| status.phase);
-        matches!(phase, Some(AddressPhase::Released | AddressPhase::Quarantined))
+        phase == Some(AddressPhase::Quarantined)
+            && (claim.spec.owner.kind, self.owner.kind) == (OwnerKind::Pod, OwnerKind::Pod)
             && claim.spec.owner.namespace == self.owner.namespace
             && !same(&claim.spec.owner, &self.owner)
     }

@@ -13,6 +13,11 @@ pub fn is_allowed(mesh: &TunMesh, namespace: &str, labels: &BTreeMap<String, Str
     check(mesh, namespace, labels).is_ok()
 }
 
+/// Whether the selector of `mesh` is one, which the API server does not look at.
+pub fn has_sound_selector(mesh: &TunMesh) -> bool {
+    Selector::try_from(mesh.spec.members.namespaces.selector.clone().unwrap_or_default()).is_ok()
+}
+
 pub(super) fn request(request: &Request<'_>) -> Result<(), Refusal> {
     let mesh = request.mesh;
     if mesh.metadata.deletion_timestamp.is_some() {

@@ -13,6 +13,8 @@ use crate::layout::{DEVICE, HELPER_SOCKET, HELPER_TOKEN};
 pub struct MemberConfig<'a> {
     /// Its mesh address, and the network it is in.
     pub ipv4: (Ipv4Addr, Ipv4Net),
+    /// All IPv4 networks of the mesh.
+    pub networks: &'a [Ipv4Net],
     /// Likewise, in a mesh with IPv6.
     pub ipv6: Option<(Ipv6Addr, Ipv6Net)>,
     /// Host at which others reach it; the agent's `--advertise-address` replaces it.
@@ -93,12 +95,15 @@ impl MemberConfig<'_> {
 
     fn networking(&self) -> Value {
         let (address, network) = self.ipv4;
+        let further = self.networks.iter().filter(|other| **other != network).map(ToString::to_string);
+        let further: Vec<_> = further.collect();
         let mut networking = json!({
             "mtu": self.mtu,
             "tun_device_id": DEVICE,
             "ipv4": {
                 "network_cidr": network.to_string(),
                 "node_address_cidr": format!("{address}/{}", network.prefix_len()),
+                "further_networks": further,
             },
             "ipv6": self.ipv6.map_or_else(
                 || json!({"enabled": false}),
@@ -146,6 +151,7 @@ mod tests {
         let config = MemberConfig {
             ipv4: ("10.77.3.9".parse().unwrap(), "10.77.0.0/16".parse().unwrap()),
             ipv6: Some(("fd77::a4d:309".parse().unwrap(), "fd77::/64".parse().unwrap())),
+            networks: &["10.77.0.0/16".parse().unwrap(), "10.99.0.0/16".parse().unwrap()],
             host: "192.0.2.1",
             port: 4567,
             mtu: 1380,
@@ -160,17 +166,25 @@ mod tests {
         };
         let read = |config: &MemberConfig<'_>| {
             let mut options = ParseOptions { base_dir: Path::new(&folder), random: &mut || 0.5 };
-            parse(&config.to_yaml(), &mut options).unwrap_or_else(|problems| panic!("{problems}\n{}", config.to_yaml())).config
+            parse(&config.to_yaml(), &mut options)
+                .unwrap_or_else(|problems| panic!("{problems}\n{}", config.to_yaml()))
+                .config
         };
 
         let read_back = read(&config);
-        let own = read(&MemberConfig { device: Device::Own, ipv6: None, v0: Allowance::Deny, keepalive: true, ..config });
+        let own =
+            read(&MemberConfig { device: Device::Own, ipv6: None, v0: Allowance::Deny, keepalive: true, ..config });
         std::fs::remove_dir_all(&folder).unwrap();
 
         assert_eq!(read_back.networking.ipv4.node_address_cidr.to_string(), "10.77.3.9/16");
+        assert_eq!(read_back.networking.ipv4.further_networks, ["10.99.0.0/16".parse().unwrap()]);
         assert_eq!(read_back.networking.mtu, 1380);
         assert_eq!(read_back.clustering.bootstrap_groups.len(), 2);
-        assert!(matches!(read_back.networking.tun_source, TunSource::Helper { .. }), "{:?}", read_back.networking.tun_source);
+        assert!(
+            matches!(read_back.networking.tun_source, TunSource::Helper { .. }),
+            "{:?}",
+            read_back.networking.tun_source
+        );
         assert!(matches!(own.networking.tun_source, TunSource::Create));
         assert_eq!(own.networking.data_plane.keepalive.map(|time| time.as_secs()), Some(20));
     }

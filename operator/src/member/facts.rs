@@ -4,7 +4,9 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
-use tunmesh_crds::names::{MESH_LABEL, MESH_NAMESPACE_LABEL, PodAnnotation, SECRET_ANNOTATION, SIDECAR, TEMPLATE_ANNOTATION};
+use tunmesh_crds::names::{
+    MESH_LABEL, MESH_NAMESPACE_LABEL, PodAnnotation, SECRET_ANNOTATION, SIDECAR, TEMPLATE_ANNOTATION,
+};
 use tunmesh_crds::{AddressOwner, OwnerKind, TunMesh};
 
 /// What the operator needs to know of a pod with the label of a mesh.
@@ -106,13 +108,9 @@ fn owner(pod: &Pod, namespace: &str, name: &str, uid: &str) -> AddressOwner {
             uid: set.uid.clone(),
             ordinal: Some(ordinal),
         },
-        (_, _) => AddressOwner {
-            kind: OwnerKind::Pod,
-            namespace,
-            name: name.to_owned(),
-            uid: uid.to_owned(),
-            ordinal: None,
-        },
+        (_, _) => {
+            AddressOwner { kind: OwnerKind::Pod, namespace, name: name.to_owned(), uid: uid.to_owned(), ordinal: None }
+        }
     }
 }
 

@@ -3,19 +3,20 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use k8s_openapi::jiff::Timestamp;
+use kube::api::PostParams;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Resource, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use tunmesh_crds::{AddressOwner, MemberReason, OwnerKind, TunMesh, TunMeshMember, TunMeshMemberStatus};
 
-use crate::conditions::Finding;
+use crate::conditions::{Finding, changed, conditions};
 use crate::context::Context;
 use crate::error::Error;
 use crate::{inject, layout};
 
 use super::config::Device;
-use super::provide::{Wanted, provide};
+use super::provide::{RESYNC, Wanted, provide};
 
 /// Gives a machine outside the cluster its address and a Secret with all that its agent needs.
 pub(crate) async fn reconcile(member: Arc<TunMeshMember>, context: Arc<Context>) -> Result<Action, Error> {
@@ -30,7 +31,7 @@ pub(crate) async fn reconcile(member: Arc<TunMeshMember>, context: Arc<Context>)
         let note = format!("there is no TunMesh {mesh_namespace}/{}", member.spec.mesh.name);
         return refuse(&context, &member, MemberReason::MeshNotFound, note).await;
     };
-    if mesh.spec.paused {
+    if mesh.spec.paused && member.status.as_ref().is_none_or(|status| status.material.is_none()) {
         return Ok(Action::await_change());
     }
     let labels = context.stores.namespaces.get(&ObjectRef::new(&namespace));
@@ -60,7 +61,7 @@ pub(crate) async fn reconcile(member: Arc<TunMeshMember>, context: Arc<Context>)
         addresses: address.into_iter().collect(),
         host: advertised,
         port: outside.port.0,
-        lifetime: LIFETIME.max(mesh.spec.trust.certificate_lifetime.duration()),
+        lifetime: lifetime(&mesh),
         device: Device::Own,
         log_level: mesh.spec.sidecar.log_level,
         bootstrap: endpoints.map(|endpoint| format!("https://{endpoint}")).collect(),
@@ -68,8 +69,15 @@ pub(crate) async fn reconcile(member: Arc<TunMeshMember>, context: Arc<Context>)
         status,
         findings: vec![Finding::plain(ready), Finding::plain(MemberReason::Current)],
         renew: false,
+        look_again: RESYNC,
     };
     provide(&context, &mesh, member.as_ref().clone(), wanted).await
+}
+
+/// Nobody carries a renewed certificate to a machine outside the cluster, so it has one for longer; it ends with its
+/// authority at the latest.
+pub(crate) fn lifetime(mesh: &TunMesh) -> Duration {
+    LIFETIME.max(mesh.spec.trust.certificate_lifetime.duration())
 }
 
 /// Whether members of the mesh know it: nobody else can tell.
@@ -82,10 +90,29 @@ fn seen(context: &Context, mesh: &TunMesh, member: &TunMeshMember) -> TunMeshMem
     TunMeshMemberStatus { ready, last_seen, ..before }
 }
 
-async fn refuse(context: &Context, member: &TunMeshMember, reason: MemberReason, note: String) -> Result<Action, Error> {
+/// Says why a machine is no member, in its status and once in an event.
+async fn refuse(
+    context: &Context,
+    member: &TunMeshMember,
+    reason: MemberReason,
+    note: String,
+) -> Result<Action, Error> {
+    let before = member.status.clone().unwrap_or_default();
+    let findings = [Finding::new(reason, note.clone()), Finding::plain(MemberReason::NotProvided)];
+    if changed(&findings, &before.conditions).next().is_none() {
+        return Ok(Action::requeue(REFUSED_RETRY));
+    }
     let info = reason.info();
     let note = format!("{note}. {}", info.action);
     context.tell(&member.object_ref(&()), EventType::Warning, info.reason, "Provide", note).await;
+    let generation = member.metadata.generation;
+    let conditions = conditions(&findings, &before.conditions, generation, Timestamp::now());
+    let status = TunMeshMemberStatus { conditions, observed_generation: generation, ready: false, ..before };
+    let (namespace, name) = (member.namespace().unwrap_or_default(), member.name_any());
+    let api = Api::<TunMeshMember>::namespaced(context.client.clone(), &namespace);
+    let member = TunMeshMember { status: Some(status), ..member.clone() };
+    let attempt = format!("write the status of TunMeshMember {namespace}/{name}");
+    api.replace_status(&name, &PostParams::default(), &member).await.map_err(Error::api(attempt))?;
     Ok(Action::requeue(REFUSED_RETRY))
 }
 
@@ -93,7 +120,6 @@ fn owner_reference(member: &TunMeshMember) -> OwnerReference {
     OwnerReference { block_owner_deletion: Some(false), ..member.controller_owner_ref(&()).unwrap_or_default() }
 }
 
-/// Nobody carries a renewed certificate to a machine outside the cluster, so it has one for longer; it ends with its
-/// authority at the latest.
+/// Three months: time enough to carry the next one.
 const LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
 const REFUSED_RETRY: Duration = Duration::from_secs(30);

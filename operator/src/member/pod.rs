@@ -23,7 +23,7 @@ use crate::layout::{self, PORT};
 
 use super::config::Device;
 use super::facts::PodFacts;
-use super::provide::{Wanted, provide};
+use super::provide::{RESYNC, Wanted, provide};
 
 /// Makes a pod with the label a member: address, certificate, configuration.
 pub(crate) async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Action, Error> {
@@ -36,9 +36,6 @@ pub(crate) async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Ac
         let note = format!("there is no TunMesh {}/{}", facts.mesh.0, facts.mesh.1);
         return refuse(&context, &pod, MemberReason::MeshNotFound, note).await;
     };
-    if mesh.spec.paused {
-        return Ok(Action::await_change());
-    }
     if !is_allowed(&context, &mesh, &facts.namespace) {
         let note = format!("TunMesh {}/{} takes no pods of namespace {}", facts.mesh.0, facts.mesh.1, facts.namespace);
         return refuse(&context, &pod, MemberReason::NamespaceNotAllowed, note).await;
@@ -47,9 +44,14 @@ pub(crate) async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Ac
         let note = "the pod has the label and no sidecar: it was made while no webhook was there".to_owned();
         return refuse(&context, &pod, MemberReason::SidecarAbsent, note).await;
     };
-    let Some(member) = member_of(&context, &pod, &facts, &mesh).await? else {
-        return Ok(Action::requeue(OTHER_MEMBER_RETRY));
+    let member = match member_of(&context, &pod, &facts, &mesh).await? {
+        Ok(member) => member,
+        Err(again) => return Ok(Action::requeue(again)),
     };
+    // Of a paused mesh only what there is goes on: its certificates must not end.
+    if mesh.spec.paused && member.status.as_ref().is_none_or(|status| status.material.is_none()) {
+        return Ok(Action::await_change());
+    }
     let wanted = wanted(&context, &pod, &facts, &mesh, &member, secret_name);
     provide(&context, &mesh, member, wanted).await
 }
@@ -65,7 +67,11 @@ fn wanted(
     let before = member.status.clone().unwrap_or_default();
     let turned = facts.ready != before.ready;
     let status = TunMeshMemberStatus {
-        endpoints: facts.addresses.iter().map(|address| std::net::SocketAddr::new(*address, PORT).to_string()).collect(),
+        endpoints: facts
+            .addresses
+            .iter()
+            .map(|address| std::net::SocketAddr::new(*address, PORT).to_string())
+            .collect(),
         node: facts.node.clone(),
         version: facts.version.clone().or_else(|| before.version.clone()),
         ready: facts.ready,
@@ -78,9 +84,11 @@ fn wanted(
         (false, false) => MemberReason::Starting,
     };
     let template = inject::fingerprint_for(mesh, &context.settings.defaults, pod.annotations());
-    let up_to_date = if facts.template.as_ref() == Some(&template) { MemberReason::Current } else { MemberReason::TemplateOutdated };
+    let up_to_date =
+        if facts.template.as_ref() == Some(&template) { MemberReason::Current } else { MemberReason::TemplateOutdated };
     let annotated = |annotation: PodAnnotation| pod.annotations().get(annotation.key()).map(String::as_str);
-    let is_own = annotated(PodAnnotation::Tun).map_or(mesh.spec.sidecar.tun == TunMode::HostDevice, |tun| tun == "HostDevice");
+    let is_own =
+        annotated(PodAnnotation::Tun).map_or(mesh.spec.sidecar.tun == TunMode::HostDevice, |tun| tun == "HostDevice");
     let log_level = annotated(PodAnnotation::LogLevel).and_then(|level| serde_json::from_value(level.into()).ok());
     let material = status.material.is_some();
     Wanted {
@@ -102,37 +110,40 @@ fn wanted(
         findings: vec![Finding::plain(ready), Finding::plain(up_to_date)],
         // A Secret that somebody deleted keeps the sidecar from starting; nobody watches Secrets.
         renew: material && !facts.running && is_stuck(pod),
+        look_again: if facts.running { RESYNC } else { STUCK },
     }
 }
 
-/// The member object of a pod; `None` while one of its name is still another's.
+/// The member object of a pod; or, while one of its name is another's, after how long to look again.
 async fn member_of(
     context: &Context,
     pod: &Pod,
     facts: &PodFacts,
     mesh: &TunMesh,
-) -> Result<Option<TunMeshMember>, Error> {
+) -> Result<Result<TunMeshMember, Duration>, Error> {
     let is_its = |member: &TunMeshMember| member.spec.pod.as_ref().is_some_and(|pod| pod.uid == facts.uid);
     let api = Api::<TunMeshMember>::namespaced(context.client.clone(), &facts.namespace);
     let known = ObjectRef::new(&facts.name).within(&facts.namespace);
     if let Some(member) = context.stores.members.get(&known).filter(|member| is_its(member)) {
-        return Ok(Some(member.as_ref().clone()));
+        return Ok(Ok(member.as_ref().clone()));
     }
     let attempt = || format!("make TunMeshMember {}/{}", facts.namespace, facts.name);
     match api.create(&PostParams::default(), &new_member(pod, facts, mesh)).await {
-        Ok(member) => return Ok(Some(member)),
+        Ok(member) => return Ok(Ok(member)),
         Err(kube::Error::Api(status)) if status.is_already_exists() => {}
         Err(error) => return Err(Error::api(attempt())(error)),
     }
-    let Some(other) = api.get_opt(&facts.name).await.map_err(Error::api(attempt()))? else { return Ok(None) };
+    let Some(other) = api.get_opt(&facts.name).await.map_err(Error::api(attempt()))? else {
+        return Ok(Err(OTHER_MEMBER_RETRY));
+    };
     if is_its(&other) {
-        return Ok(Some(other));
+        return Ok(Ok(other));
     }
     if other.spec.outside.is_some() {
         let note = format!("TunMeshMember {} is that of a machine outside the cluster: rename one of them", facts.name);
         let reason = MemberReason::NotThePod.info().reason;
         context.tell(&pod.object_ref(&()), EventType::Warning, reason, "Provide", note).await;
-        return Ok(None);
+        return Ok(Err(REFUSED_RETRY));
     }
     // Of an earlier pod of this name: what belongs to that one ends with it.
     let preconditions = Preconditions { uid: other.uid(), resource_version: None };
@@ -140,7 +151,7 @@ async fn member_of(
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
         deleted => drop(deleted.map_err(Error::api(attempt()))?),
     }
-    Ok(None)
+    Ok(Err(OTHER_MEMBER_RETRY))
 }
 
 fn new_member(pod: &Pod, facts: &PodFacts, mesh: &TunMesh) -> TunMeshMember {
@@ -203,7 +214,7 @@ fn is_allowed(context: &Context, mesh: &TunMesh, namespace: &str) -> bool {
 
 fn is_stuck(pod: &Pod) -> bool {
     let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    created.is_some_and(|created| Timestamp::now().duration_since(created).as_secs() > STUCK_SECONDS)
+    created.is_some_and(|created| Timestamp::now().duration_since(created).as_secs() > STUCK.as_secs().cast_signed())
 }
 
 fn owner_reference(pod: &Pod) -> OwnerReference {
@@ -229,4 +240,4 @@ const UNKNOWN_HOST: &str = "pod.invalid";
 const OTHER_MEMBER_RETRY: Duration = Duration::from_millis(200);
 const REFUSED_RETRY: Duration = Duration::from_secs(30);
 /// Age at which a pod whose sidecar does not start gets its Secret again.
-const STUCK_SECONDS: i64 = 60;
+const STUCK: Duration = Duration::from_secs(60);

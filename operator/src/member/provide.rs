@@ -11,8 +11,8 @@ use kube::runtime::events::EventType;
 use kube::{Api, ResourceExt};
 use tunmesh_crds::names::POD_UID_LABEL;
 use tunmesh_crds::{
-    AddressMesh, AddressOwner, LogLevel, MemberAddresses, MemberMaterial, MemberReason, TunMesh, TunMeshMember,
-    TunMeshMemberStatus, Verdict,
+    AddressMesh, AddressOwner, LogLevel, MemberAddresses, MemberCondition, MemberMaterial, MemberReason, TunMesh,
+    TunMeshMember, TunMeshMemberStatus, Verdict,
 };
 
 use crate::addresses::Pools;
@@ -55,6 +55,8 @@ pub(super) struct Wanted {
     pub(super) findings: Vec<Finding<MemberReason>>,
     /// Whether its Secret is to be written again in any case.
     pub(super) renew: bool,
+    /// When to look again at the latest.
+    pub(super) look_again: Duration,
 }
 
 /// Gives `member` of `mesh` its address and its Secret, and writes what came of it into its status.
@@ -67,7 +69,7 @@ pub(super) async fn provide(
     let mut provider = Provider { context, mesh, member, wanted, findings: Vec::new() };
     let again = provider.run().await?;
     provider.report().await?;
-    Ok(Action::requeue(again))
+    Ok(Action::requeue(again.min(provider.wanted.look_again)))
 }
 
 struct Provider<'a> {
@@ -116,12 +118,9 @@ impl Provider<'_> {
 
     async fn claim(&self, pools: &Pools) -> Result<Result<std::net::Ipv4Addr, Finding<MemberReason>>, Error> {
         let written = self.wanted.address.as_deref();
-        let address = match written.map(str::parse).transpose() {
-            Ok(address) => address,
-            Err(_) => {
-                let message = format!("{} is no IPv4 address", written.unwrap_or_default());
-                return Ok(Err(Finding::new(MemberReason::AddressOutside, message)));
-            }
+        let Ok(address) = written.map(str::parse).transpose() else {
+            let message = format!("{} is no IPv4 address", written.unwrap_or_default());
+            return Ok(Err(Finding::new(MemberReason::AddressOutside, message)));
         };
         let mesh = AddressMesh {
             namespace: self.mesh.namespace().unwrap_or_default(),
@@ -133,7 +132,8 @@ impl Provider<'_> {
             Outcome::Held(address) => Ok(address),
             Outcome::Taken(claim) => {
                 let owner = &claim.spec.owner;
-                let message = format!("{} is {:?} {}/{}'s", claim.spec.address, owner.kind, owner.namespace, owner.name);
+                let message =
+                    format!("{} is {:?} {}/{}'s", claim.spec.address, owner.kind, owner.namespace, owner.name);
                 Err(Finding::new(MemberReason::AddressTaken, message))
             }
             Outcome::Outside(address) => {
@@ -141,9 +141,10 @@ impl Provider<'_> {
                 let networks = networks.map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 Err(Finding::new(MemberReason::AddressOutside, format!("{address} is in none of {networks}")))
             }
-            Outcome::Exhausted => {
-                Err(Finding::new(MemberReason::PoolExhausted, format!("none of {} addresses is free", pools.capacity())))
-            }
+            Outcome::Exhausted => Err(Finding::new(
+                MemberReason::PoolExhausted,
+                format!("none of {} addresses is free", pools.capacity()),
+            )),
         })
     }
 
@@ -199,6 +200,7 @@ impl Provider<'_> {
         let mesh_host = ipv4.to_string();
         MemberConfig {
             ipv4: (ipv4, network),
+            networks: pools.ipv4(),
             ipv6: addresses.ipv6.zip(pools.ipv6()),
             host: self.wanted.host.as_deref().unwrap_or(&mesh_host),
             port: self.wanted.port,
@@ -222,7 +224,12 @@ impl Provider<'_> {
         let authorities = trust.authorities_pem();
         let lifetime = leaf.lifetime.as_secs().to_string();
         let parts = [config, &authorities, &lifetime, &self.wanted.secret_name];
-        fingerprint(parts.into_iter().chain(addresses.iter().map(String::as_str)).chain(leaf.dns_names.iter().map(String::as_str)))
+        fingerprint(
+            parts
+                .into_iter()
+                .chain(addresses.iter().map(String::as_str))
+                .chain(leaf.dns_names.iter().map(String::as_str)),
+        )
     }
 
     fn leaf(&self) -> LeafRequest {
@@ -256,9 +263,9 @@ impl Provider<'_> {
         let provided = findings.iter().any(|finding| finding.reason == MemberReason::SecretCurrent);
         let of_its_kind = std::mem::take(&mut self.wanted.findings);
         // What its agent says counts once there can be one.
-        findings.extend(of_its_kind.into_iter().map(|finding| match finding.reason.info().condition {
-            tunmesh_crds::MemberCondition::Ready if !provided => Finding::plain(MemberReason::NotProvided),
-            _ => finding,
+        findings.extend(of_its_kind.into_iter().map(|finding| {
+            let is_ready = finding.reason.info().condition == MemberCondition::Ready;
+            if is_ready && !provided { Finding::plain(MemberReason::NotProvided) } else { finding }
         }));
         let before = self.member.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
         for finding in changed(&findings, &before) {
@@ -302,4 +309,4 @@ const SOON: Duration = Duration::from_millis(200);
 const ADDRESS_RETRY: Duration = Duration::from_secs(3);
 const REFUSED_RETRY: Duration = Duration::from_secs(15);
 /// At the latest everything is looked at again.
-const RESYNC: Duration = Duration::from_secs(3600);
+pub(super) const RESYNC: Duration = Duration::from_secs(3600);

@@ -82,10 +82,7 @@ impl MemberSecret {
 }
 
 fn taken(name: &str, written: Result<Secret, kube::Error>) -> Result<Written, Error> {
-    let error = match written.map_err(Error::api(format!("write Secret {name}"))) {
-        Ok(_) => return Ok(Written::Done),
-        Err(error) => error,
-    };
+    let Err(error) = written.map_err(Error::api(format!("write Secret {name}"))) else { return Ok(Written::Done) };
     match (&error, error.category()) {
         (Error::Api { source: kube::Error::Api(status), .. }, Category::Forbidden | Category::Refused) => {
             Ok(Written::Refused(status.message.clone()))

@@ -67,9 +67,13 @@ pub fn slices(mesh: &TunMesh, service: &str, endpoints: &[Endpoint]) -> Vec<Endp
     for endpoint in endpoints {
         groups.entry((endpoint.address.is_ipv6(), endpoint.port)).or_default().push(endpoint);
     }
-    let buckets = groups.into_iter().flat_map(|(key, endpoints)| spread(endpoints).into_iter().map(move |bucket| (key, bucket)));
+    let buckets =
+        groups.into_iter().flat_map(|(key, endpoints)| spread(endpoints).into_iter().map(move |bucket| (key, bucket)));
     let filled = buckets.filter(|(_, bucket)| !bucket.is_empty());
-    filled.enumerate().map(|(number, ((is_ipv6, port), bucket))| built(mesh, service, number, is_ipv6, port, &bucket)).collect()
+    filled
+        .enumerate()
+        .map(|(number, ((is_ipv6, port), bucket))| built(mesh, service, number, is_ipv6, port, &bucket))
+        .collect()
 }
 
 /// Parts of at most [`MAX_SLICE_ENDPOINTS`]: as few as a power of two allows, and each endpoint in the part of its UID.
@@ -96,7 +100,14 @@ fn hash(uid: &str) -> usize {
     uid.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)) as usize
 }
 
-fn built(mesh: &TunMesh, service: &str, number: usize, is_ipv6: bool, port: u16, bucket: &[&Endpoint]) -> EndpointSlice {
+fn built(
+    mesh: &TunMesh,
+    service: &str,
+    number: usize,
+    is_ipv6: bool,
+    port: u16,
+    bucket: &[&Endpoint],
+) -> EndpointSlice {
     let mut metadata = metadata(mesh, slice(service, number));
     let labels = metadata.labels.get_or_insert_default();
     labels.insert("kubernetes.io/service-name".to_owned(), service.to_owned());

@@ -42,6 +42,7 @@ pub(super) async fn cleanup(context: &Context, mesh: &TunMesh) -> Result<(), Err
         Err(kube::Error::Api(status)) if status.is_not_found() => {}
         patched => drop(patched.map_err(Error::api(format!("let go of TunMesh {namespace}/{name}")))?),
     }
+    context.metrics.forget(&namespace, &name);
     context.forget(&uid);
     Ok(())
 }

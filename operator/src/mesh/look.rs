@@ -81,7 +81,8 @@ async fn look(context: &Context, mesh: &TunMesh) -> Option<Look> {
     let (namespace, name) = (mesh.namespace(), mesh.name_any());
     let members = context.stores.members.state_filter(|member| {
         let own = member.namespace();
-        let is_its = (member.spec.mesh.namespace.as_ref().or(own.as_ref()), &member.spec.mesh.name) == (namespace.as_ref(), &name);
+        let is_its = (member.spec.mesh.namespace.as_ref().or(own.as_ref()), &member.spec.mesh.name)
+            == (namespace.as_ref(), &name);
         is_its && member.spec.pod.is_some() && member.status.as_ref().is_some_and(|status| status.ready)
     });
     // Other ones every time: what one cannot see, another does.
@@ -110,7 +111,11 @@ fn connector(authorities: &str) -> Option<TlsConnector> {
 }
 
 /// The members that one knows, and the largest packet that all its paths take. Its certificate must name its mesh address.
-async fn ask(connector: &TlsConnector, endpoint: SocketAddr, address: Ipv4Addr) -> Option<(Vec<Ipv4Addr>, Option<u16>)> {
+async fn ask(
+    connector: &TlsConnector,
+    endpoint: SocketAddr,
+    address: Ipv4Addr,
+) -> Option<(Vec<Ipv4Addr>, Option<u16>)> {
     let stream = TcpStream::connect(endpoint).await.ok()?;
     let name = ServerName::from(IpAddr::V4(address));
     let stream = connector.connect(name, stream).await.ok()?;

@@ -56,11 +56,17 @@ fn ready(observed: &Observed, others: &[Finding<MeshReason>]) -> Finding<MeshRea
     });
     if let Some(bad) = bad {
         let info = bad.reason.info();
-        return Finding::new(MeshReason::Degraded, format!("{}: {}", info.condition.as_str(), bad.reason.info().reason));
+        return Finding::new(
+            MeshReason::Degraded,
+            format!("{}: {}", info.condition.as_str(), bad.reason.info().reason),
+        );
     }
     let members = &observed.members;
     if members.waiting > 0 {
-        return Finding::new(MeshReason::MembersWaiting, format!("{} of {} members wait", members.waiting, members.total));
+        return Finding::new(
+            MeshReason::MembersWaiting,
+            format!("{} of {} members wait", members.waiting, members.total),
+        );
     }
     Finding::new(MeshReason::Working, format!("{} members", members.total))
 }
@@ -124,9 +130,10 @@ pub(super) fn mtu(spec: Mtu, before: Option<u16>, largest_packet: Option<u16>) -
 pub(super) fn underlay(mtu: u16, largest_packet: Option<u16>) -> Finding<MeshReason> {
     match largest_packet {
         None => Finding::plain(MeshReason::Measuring),
-        Some(largest) if largest < mtu => {
-            Finding::new(MeshReason::UnderlayTooSmall, format!("packets of up to {largest} bytes pass, of {mtu} do not"))
-        }
+        Some(largest) if largest < mtu => Finding::new(
+            MeshReason::UnderlayTooSmall,
+            format!("packets of up to {largest} bytes pass, of {mtu} do not"),
+        ),
         Some(_) => Finding::plain(MeshReason::Fits),
     }
 }
@@ -177,11 +184,7 @@ mod tests {
             (Observed { without_sidecar: names(), outdated: names(), ..well() }, R::Degraded, vec![R::SidecarMissing]),
             (Observed { without_helper: names(), ..well() }, R::Degraded, vec![R::HelperMissing]),
             (Observed { mtu: Finding::plain(R::Measuring), ..well() }, R::Working, vec![R::Measuring]),
-            (
-                Observed { members: MemberCounts { waiting: 1, ..well().members }, ..well() },
-                R::MembersWaiting,
-                vec![],
-            ),
+            (Observed { members: MemberCounts { waiting: 1, ..well().members }, ..well() }, R::MembersWaiting, vec![]),
         ];
         for (observed, ready, bad) in cases {
             assert_eq!(said(&observed), (ready, bad), "{observed:?}");
@@ -202,7 +205,8 @@ mod tests {
     fn many_workloads_are_counted_and_not_listed() {
         let outdated = (0..7).map(|number| format!("Deployment/{number}")).collect();
         let findings = findings(&Observed { outdated, ..well() });
-        let message = findings.iter().find(|finding| finding.reason == MeshReason::SidecarOutdated).map(|it| &*it.message);
+        let message =
+            findings.iter().find(|finding| finding.reason == MeshReason::SidecarOutdated).map(|it| &*it.message);
 
         assert_eq!(message, Some("Deployment/0, Deployment/1, Deployment/2, Deployment/3, Deployment/4 and 2 more"));
     }

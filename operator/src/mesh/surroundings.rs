@@ -48,7 +48,8 @@ impl Surroundings {
             let cidrs = range.spec.as_ref().and_then(|spec| spec.cidrs.clone()).unwrap_or_default();
             cidrs.iter().for_each(|cidr| found.occupy(cidr, format!("Services, ServiceCIDR {}", range.name_any())));
         }
-        found.helpers = helpers.items.iter().filter(|pod| is_ready(pod)).filter_map(|pod| pod.spec.clone()?.node_name).collect();
+        found.helpers =
+            helpers.items.iter().filter(|pod| is_ready(pod)).filter_map(|pod| pod.spec.clone()?.node_name).collect();
         Ok(found)
     }
 

@@ -20,24 +20,33 @@ use crate::trust::{MeshName, MeshTrust};
 ///
 /// The Secret has no owner: the garbage collector must not remove it with a mesh that somebody deletes by mistake and
 /// whose finalizer still holds it; [`cleanup`](super::cleanup) removes it.
-pub(super) async fn ensure(context: &Context, mesh: &TunMesh) -> Result<Result<Arc<MeshTrust>, Finding<MeshReason>>, Error> {
+pub(super) async fn ensure(
+    context: &Context,
+    mesh: &TunMesh,
+) -> Result<Result<Arc<MeshTrust>, Finding<MeshReason>>, Error> {
     if mesh.spec.trust.issuer.kind != IssuerKind::Internal {
         let message = "certificates of cert-manager issuers are not supported by this version";
         return Ok(Err(Finding::new(MeshReason::IssuerNotReady, message)));
     }
     let uid = mesh.uid().unwrap_or_default();
-    if let Some(trust) = context.trust(&uid) {
+    if let Some(trust) = context.fresh_trust(&uid) {
         return Ok(Ok(trust));
     }
     let api = Api::<Secret>::namespaced(context.client.clone(), &mesh.namespace().unwrap_or_default());
     let name = layout::trust_secret(&mesh.name_any());
     let mut stored = api.get_opt(&name).await.map_err(Error::api(format!("read Secret {name}")))?;
     if stored.is_none() {
-        if mesh.status.as_ref().is_some_and(|status| status.trust.authority_expires.is_some()) {
+        if let Some(trust) = context.trust(&uid) {
+            tracing::warn!(mesh = mesh.name_any(), "the Secret of the mesh is missing; it is written again as it was");
+            stored = Some(write(&api, mesh, &name, &trust).await?);
+        } else if mesh.status.as_ref().is_some_and(|status| status.trust.authority_expires.is_some()) {
             let message = format!("Secret {name} is missing: members have certificates of the authority that it held");
             return Ok(Err(Finding::new(MeshReason::SecretDamaged, message)));
+        } else {
+            let made = MeshTrust::generate(&name_of(mesh), &mesh.spec.trust, Timestamp::now());
+            let trust = made.map_err(Error::trust("make an authority"))?;
+            stored = Some(write(&api, mesh, &name, &trust).await?);
         }
-        stored = Some(make(&api, mesh, &name).await?);
     }
     let Some(stored) = stored else { return Ok(Err(Finding::plain(MeshReason::Issuing))) };
     if stored.labels().get(MESH_UID_LABEL) != Some(&uid) {
@@ -55,9 +64,7 @@ pub(super) async fn ensure(context: &Context, mesh: &TunMesh) -> Result<Result<A
 }
 
 /// Makes the Secret; if another operator was faster, that one's counts.
-async fn make(api: &Api<Secret>, mesh: &TunMesh, name: &str) -> Result<Secret, Error> {
-    let trust = MeshTrust::generate(&name_of(mesh), &mesh.spec.trust, Timestamp::now())
-        .map_err(Error::trust("make an authority"))?;
+async fn write(api: &Api<Secret>, mesh: &TunMesh, name: &str, trust: &MeshTrust) -> Result<Secret, Error> {
     let mut labels = mesh_labels(mesh);
     labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGER.to_owned());
     let data: BTreeMap<String, ByteString> = trust.to_secret_data();

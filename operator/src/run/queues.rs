@@ -61,10 +61,13 @@ fn pair<K: Resource<DynamicType = ()>>(metrics: &Metrics) -> (Queue<K>, Work<K>)
     (Queue { sender, waiting: waiting.clone() }, Work { objects, waiting })
 }
 
+/// Namespaces and names.
+type Names = HashSet<(Option<String>, String)>;
+
 /// Objects that were put in and are not taken out, for the metric of the depth.
 #[derive(Clone)]
 pub(super) struct Waiting {
-    names: Arc<Mutex<HashSet<(Option<String>, String)>>>,
+    names: Arc<Mutex<Names>>,
     depth: IntGauge,
 }
 
@@ -78,7 +81,7 @@ impl Waiting {
         self.change(|names| names.remove(&(namespace, name)));
     }
 
-    fn change(&self, change: impl FnOnce(&mut HashSet<(Option<String>, String)>) -> bool) {
+    fn change(&self, change: impl FnOnce(&mut Names) -> bool) {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut names);
         self.depth.set(i64::try_from(names.len()).unwrap_or(i64::MAX));

@@ -57,7 +57,9 @@ impl Routes {
         let mesh = &member.spec.mesh;
         self.queues.meshes.put(ObjectRef::new(&mesh.name).within(mesh.namespace.as_ref().unwrap_or(&namespace)));
         match change {
-            Change::Applied(member) if member.spec.outside.is_some() => self.queues.members.put(ObjectRef::from(*member)),
+            Change::Applied(member) if member.spec.outside.is_some() => {
+                self.queues.members.put(ObjectRef::from(*member))
+            }
             Change::Applied(_) => {}
             Change::Deleted(member) => {
                 self.queues.pods.put(ObjectRef::new(&member.name_any()).within(&namespace));
@@ -124,5 +126,8 @@ fn depended_on(mesh: &TunMesh) -> String {
     let status = mesh.status.clone().unwrap_or_default();
     let deleting = mesh.metadata.deletion_timestamp.is_some();
     let authority = status.trust.authority_rotated.map(|time| time.0);
-    format!("{:?} {deleting} {:?} {:?} {:?} {authority:?}", mesh.metadata.generation, status.address_pools, status.mtu, status.endpoints)
+    format!(
+        "{:?} {deleting} {:?} {:?} {:?} {authority:?}",
+        mesh.metadata.generation, status.address_pools, status.mtu, status.endpoints
+    )
 }

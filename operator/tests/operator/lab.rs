@@ -64,7 +64,8 @@ impl Operator {
         stream.read_to_string(&mut answer).await.unwrap();
         assert!(answer.contains("tunmesh_operator_reconcile_seconds_count"), "{answer}");
         let label = format!("category=\"{category}\"");
-        let lines = answer.lines().filter(|line| line.starts_with("tunmesh_operator_errors_total") && line.contains(&label));
+        let lines =
+            answer.lines().filter(|line| line.starts_with("tunmesh_operator_errors_total") && line.contains(&label));
         lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
     }
 
@@ -144,7 +145,8 @@ impl Lab {
     }
 
     pub(crate) async fn address(&self, member: &str) -> Ipv4Addr {
-        let member = self.member(member, |member| member.status.as_ref().is_some_and(|it| it.addresses.ipv4.is_some())).await;
+        let member =
+            self.member(member, |member| member.status.as_ref().is_some_and(|it| it.addresses.ipv4.is_some())).await;
         member.status.unwrap().addresses.ipv4.unwrap()
     }
 
@@ -207,8 +209,15 @@ pub(crate) async fn eventually<T: Debug, Reading: Future<Output = Option<T>>>(
     found.unwrap_or_else(|_| panic!("{what} did not become what it should be: {last:#?}"))
 }
 
-pub(crate) fn reason_of(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition], type_: &str) -> String {
-    conditions.iter().find(|condition| condition.type_ == type_).map(|condition| condition.reason.clone()).unwrap_or_default()
+pub(crate) fn reason_of(
+    conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
+    type_: &str,
+) -> String {
+    conditions
+        .iter()
+        .find(|condition| condition.type_ == type_)
+        .map(|condition| condition.reason.clone())
+        .unwrap_or_default()
 }
 
 fn merge(into: &mut Value, from: Value) {

@@ -103,6 +103,25 @@ async fn a_machine_outside_gets_a_file_that_is_ready_to_run() {
 }
 
 #[tokio::test]
+async fn a_machine_outside_of_no_mesh_is_told_in_its_status() {
+    let lab = Lab::new("nomesh").await;
+    let operator = Operator::start(lab.client.clone()).await;
+    let outside = json!({"mesh": {"name": "none"}, "outside": {"advertisedAddress": "192.0.2.10"}});
+    let member = TunMeshMember::new("vm", serde_json::from_value(outside).unwrap());
+    lab.api().create(&PostParams::default(), &member).await.unwrap();
+
+    let says = |reason: &'static str| {
+        move |member: &TunMeshMember| {
+            member.status.as_ref().is_some_and(|status| reason_of(&status.conditions, "Accepted") == reason)
+        }
+    };
+    lab.member("vm", says("MeshNotFound")).await;
+    lab.mesh("none", json!({})).await;
+    lab.member("vm", says("Taken")).await;
+    operator.stop().await;
+}
+
+#[tokio::test]
 async fn what_a_pod_may_not_have_is_refused_and_told() {
     let lab = Lab::new("refused").await;
     let elsewhere = Lab::new("elsewhere").await;

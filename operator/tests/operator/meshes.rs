@@ -1,7 +1,7 @@
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tunmesh_crds::{TunMesh, TunMeshMember};
 
@@ -42,8 +42,12 @@ async fn members_that_run_are_in_the_slices_of_the_service() {
     let addresses = || async {
         let of = ListParams::default().labels("kubernetes.io/service-name=tunmesh-m");
         let slices = lab.api::<EndpointSlice>().list(&of).await.unwrap();
-        let mut addresses: Vec<_> =
-            slices.items.into_iter().flat_map(|slice| slice.endpoints).flat_map(|endpoint| endpoint.addresses).collect();
+        let mut addresses: Vec<_> = slices
+            .items
+            .into_iter()
+            .flat_map(|slice| slice.endpoints)
+            .flat_map(|endpoint| endpoint.addresses)
+            .collect();
         addresses.sort();
         Some(addresses)
     };
@@ -70,6 +74,42 @@ async fn a_network_that_the_cluster_uses_is_refused_and_nothing_is_made() {
     assert!(accepted.message.contains("10.0.0.0/24 (Services, ServiceCIDR"), "{accepted:?}");
     assert_eq!(reason_of(&conditions, "Ready"), "Degraded");
     assert!(lab.api::<Secret>().get_opt("tunmesh-m-trust").await.unwrap().is_none());
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn a_mesh_goes_on_with_what_it_has_while_its_spec_is_refused() {
+    let lab = Lab::new("goeson").await;
+    let operator = Operator::start(lab.client.clone()).await;
+    lab.mesh("m", json!({"addressPools": ["10.77.0.0/16"]})).await;
+    lab.mesh_when("m", |mesh| reason(mesh, "Programmed") == "Written").await;
+
+    let more = json!({"spec": {"addressPools": ["10.77.0.0/16", "10.0.0.0/24"]}});
+    lab.api::<TunMesh>().patch("m", &PatchParams::default(), &Patch::Merge(more)).await.unwrap();
+    lab.mesh_when("m", |mesh| reason(mesh, "Accepted") == "PoolOverlapsCluster").await;
+    lab.pod("later", "m", json!({})).await;
+
+    assert!(lab.secret("tunmesh-later").await["config.yaml"].contains("10.77."));
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn a_selector_that_is_none_is_refused_and_a_paused_mesh_gives_nothing() {
+    let lab = Lab::new("selector").await;
+    let operator = Operator::start(lab.client.clone()).await;
+    let expressions = json!([{"key": "team", "operator": "Near", "values": ["a"]}]);
+    let namespaces = json!({"from": "Selector", "selector": {"matchExpressions": expressions}});
+    lab.mesh("s", json!({"members": {"namespaces": namespaces}})).await;
+    lab.mesh_when("s", |mesh| reason(mesh, "Accepted") == "SelectorInvalid").await;
+
+    lab.mesh("p", json!({"paused": true})).await;
+    lab.mesh_when("p", |mesh| reason(mesh, "Programmed") == "Paused").await;
+    lab.pod("web", "p", json!({})).await;
+    lab.member("web", |_| true).await;
+    assert!(lab.api::<Secret>().get_opt("tunmesh-web").await.unwrap().is_none());
+    let go = json!({"spec": {"paused": false}});
+    lab.api::<TunMesh>().patch("p", &PatchParams::default(), &Patch::Merge(go)).await.unwrap();
+    lab.secret("tunmesh-web").await;
     operator.stop().await;
 }
 
@@ -117,7 +157,12 @@ async fn a_deleted_mesh_leaves_nothing_behind() {
     lab.member("a", |member| member.status.as_ref().is_some_and(|it| it.material.is_some())).await;
 
     lab.api::<TunMesh>().delete("m", &DeleteParams::default()).await.unwrap();
-    eventually("no mesh", || async { lab.api::<TunMesh>().get_opt("m").await.unwrap().is_none().then_some(()) }, |()| true).await;
+    eventually(
+        "no mesh",
+        || async { lab.api::<TunMesh>().get_opt("m").await.unwrap().is_none().then_some(()) },
+        |()| true,
+    )
+    .await;
 
     assert!(lab.claims(&mesh).await.is_empty());
     assert!(lab.api::<TunMeshMember>().list(&Default::default()).await.unwrap().items.is_empty());

@@ -83,7 +83,9 @@ async fn the_place_in_a_stateful_set_keeps_its_address() {
     lab.delete_pod("db-2").await;
     let left = || async {
         let claims = lab.claims(&mesh).await;
-        (claims.is_empty() || claims.iter().all(|it| it.status.as_ref().is_some_and(|it| it.phase != Some(AddressPhase::Claimed)))).then_some(())
+        (claims.is_empty()
+            || claims.iter().all(|it| it.status.as_ref().is_some_and(|it| it.phase != Some(AddressPhase::Claimed))))
+        .then_some(())
     };
     eventually("no claim", left, |()| true).await;
     operator.stop().await;

@@ -31,14 +31,22 @@ async fn the_rights_of_the_manifest_are_enough_and_no_more() {
     eventually("no claim", || async { lab.claims(&mesh).await.is_empty().then_some(()) }, |()| true).await;
     lab.delete_pod("lost").await;
     lab.api::<TunMesh>().delete("m", &DeleteParams::default()).await.unwrap();
-    eventually("no mesh", || async { lab.api::<TunMesh>().get_opt("m").await.unwrap().is_none().then_some(()) }, |()| true).await;
+    eventually(
+        "no mesh",
+        || async { lab.api::<TunMesh>().get_opt("m").await.unwrap().is_none().then_some(()) },
+        |()| true,
+    )
+    .await;
     let refused = operator.errors("forbidden").await;
     operator.stop().await;
     assert_eq!(refused, 0, "the API server refused what the operator did");
 
     let (operator, helper) = (account("tunmesh-operator"), account("tunmesh-node-helper"));
     refuses("list Secrets", Api::<Secret>::all(operator.clone()).list(&Default::default()).await);
-    refuses("delete pods", Api::<Pod>::namespaced(operator.clone(), &lab.namespace).delete("x", &Default::default()).await);
+    refuses(
+        "delete pods",
+        Api::<Pod>::namespaced(operator.clone(), &lab.namespace).delete("x", &Default::default()).await,
+    );
     refuses("read Secrets", Api::<Secret>::namespaced(helper.clone(), &lab.namespace).get("x").await);
     refuses("list members", Api::<TunMeshMember>::all(helper.clone()).list(&Default::default()).await);
     refuses("read claims", Api::<TunMeshAddress>::all(helper).get("x").await);

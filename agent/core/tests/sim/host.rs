@@ -177,6 +177,7 @@ impl Host {
             startup_grace: Duration::ZERO,
             near: timers(5, 30),
             far: timers(30, 120),
+            further_networks: Vec::new(),
             hearsay_delay: scale.hearsay_delay,
             ipv6: None,
             devices: self.device.into_iter().map(device).collect(),

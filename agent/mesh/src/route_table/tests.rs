@@ -228,6 +228,24 @@ fn a_subnet_of_two_addresses_has_no_broadcast() {
 type Reached = Result<&'static [&'static str], DropReason>;
 type Taken = Result<(), DropReason>;
 
+#[test]
+fn members_of_a_further_network_are_reached_like_others() {
+    let settings = Settings { further_networks: vec!["203.0.113.0/24".parse().unwrap()], ..settings(false) };
+    let member = member("outgrown", "203.0.113.9/24");
+    let told = Vouched::default();
+    let table = RouteTable::new(&settings, BTreeSet::new(), std::iter::once((&member, &told)));
+    let out = |destination| {
+        let packet = ipv4("192.168.129.10", destination);
+        table.outbound(&tunmesh_packet::parse(&packet).unwrap()).map(|_| ())
+    };
+
+    assert_eq!(out("203.0.113.9"), Ok(()));
+    assert_eq!(out("203.0.113.8"), Err(DropReason::NoRoute));
+    assert_eq!(out("198.51.100.1"), Err(DropReason::OutsideConfiguredNetwork));
+    let inbound = table.inbound(&member.id, "203.0.113.9".parse().unwrap(), "192.168.129.10".parse().unwrap());
+    assert!(matches!(inbound, Ok(Inbound::Deliver)), "{inbound:?}");
+}
+
 fn table(enable_broadcast: bool) -> RouteTable {
     let members = [
         member("near", "192.168.129.40/26"),
@@ -256,6 +274,7 @@ fn settings(enable_broadcast: bool) -> Settings {
         startup_grace: Duration::ZERO,
         near: timers(Duration::from_millis(100)),
         far: timers(Duration::from_millis(700)),
+        further_networks: Vec::new(),
         hearsay_delay: Duration::ZERO,
         ipv6: None,
         devices: Vec::new(),

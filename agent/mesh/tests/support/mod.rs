@@ -115,6 +115,7 @@ pub(crate) fn settings() -> Settings {
         startup_grace: Duration::ZERO,
         near: timers(5, 30),
         far: timers(30, 120),
+        further_networks: Vec::new(),
         hearsay_delay: Duration::ZERO,
         ipv6: None,
         devices: Vec::new(),

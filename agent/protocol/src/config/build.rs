@@ -162,6 +162,7 @@ pub(super) fn config(values: &Values) -> Config {
             ipv4: Ipv4 {
                 enable_broadcast: flag("networking/ipv4/enable_broadcast"),
                 extra_addresses: values.cidrs("networking/ipv4/extra_addresses"),
+                further_networks: values.cidrs("networking/ipv4/further_networks"),
                 network_cidr: values.cidr(NETWORK).expect("a required key"),
                 node_address_cidr: values.cidr(NODE).expect("a required key"),
             },

@@ -53,6 +53,7 @@ groups! {
     Ipv4 {
         enable_broadcast: bool,
         extra_addresses: Vec<Ipv4Cidr>,
+        further_networks: Vec<Ipv4Cidr>,
         network_cidr: Ipv4Cidr,
         node_address_cidr: Ipv4Cidr,
     }

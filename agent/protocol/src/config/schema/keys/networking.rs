@@ -143,6 +143,13 @@ const IPV4: &[Key] = &[
         "Further addresses of the device",
         "For local use: other nodes know node_address_cidr only.",
     ),
+    ours(
+        "further_networks",
+        Kind::List(Scalar::Cidr),
+        Need::Default("[]"),
+        "Further networks that members have addresses in",
+        "For a mesh that outgrew network_cidr. Taken and sent like that one; routed into the device from the next start on.",
+    ),
     key(
         "network_cidr",
         Kind::One(Scalar::Cidr),
