@@ -111,10 +111,12 @@ reasons! {
         Ready True Connected: "It is in the mesh.", "";
         Ready Unknown Starting: "Its agent has not reported yet.", "";
         Ready False AgentNotReady: "Its agent runs and is not ready.", "See kubectl logs of the sidecar, or tunmesh check on the machine.";
+        Ready False Ended: "Its pod is over.", "Delete the pod when its logs are no longer needed.";
         Ready False NotProvided: "It has no address or no Secret yet.", "See the conditions Accepted, AddressClaimed and SecretWritten.";
         Accepted True Taken: "The mesh exists and takes this member.", "";
         Accepted False MeshNotFound: "There is no TunMesh of this name.", "Correct the name, or make the TunMesh.";
         Accepted False NamespaceNotAllowed: "The mesh takes no members from this namespace.", "Allow it in spec.members.namespaces of the TunMesh.";
+        Accepted False AdvertisedAddressUnusable: "outside.advertisedAddress is in a network of the mesh, or reaches nobody else.", "Write the address at which members reach the machine without the mesh.";
         Accepted False NotThePod: "spec.pod is not the pod that runs under this name.", "Delete the TunMeshMember: the operator writes those of pods.";
         AddressClaimed True Claimed: "It has an address.", "";
         AddressClaimed False AddressTaken: "The address it asked for is another member's, or rests.", "Ask for another, or wait until the other TunMeshAddress is gone.";

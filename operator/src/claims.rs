@@ -4,4 +4,4 @@ mod review;
 mod take;
 
 pub(crate) use review::{free, reconcile};
-pub(crate) use take::{Asked, Outcome, take};
+pub(crate) use take::{Asked, Outcome, holds, take};

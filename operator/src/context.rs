@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Namespace, ObjectReference, Pod};
-use kube::Client;
 use kube::core::PartialObjectMeta;
 use kube::runtime::events::{Event, EventType, Recorder};
-use kube::runtime::reflector::Store;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, ResourceExt};
 use tunmesh_crds::{TunMesh, TunMeshAddress, TunMeshMember};
 
 use crate::error::Error;
-use crate::inject::Defaults;
+use crate::inject::{self, Defaults};
 use crate::mesh::{Look, Surroundings};
 use crate::metrics::Metrics;
 use crate::trust::MeshTrust;
@@ -83,6 +83,8 @@ pub struct Context {
     looks: Mutex<HashMap<String, Look>>,
     /// By UID of the mesh: what was last published of it, and where it is reached from outside.
     published: Mutex<HashMap<String, Published>>,
+    /// By UID of the mesh: when it was last looked at as a whole.
+    settled: Mutex<HashMap<String, Instant>>,
     surroundings: tokio::sync::Mutex<Option<(Instant, Arc<Surroundings>)>>,
     recorder: Recorder,
 }
@@ -105,6 +107,7 @@ impl Context {
             running: Mutex::default(),
             looks: Mutex::default(),
             published: Mutex::default(),
+            settled: Mutex::default(),
             surroundings: tokio::sync::Mutex::default(),
             recorder,
         }
@@ -145,6 +148,13 @@ impl Context {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(mesh_uid.to_owned(), members);
     }
 
+    /// Whether a mesh takes members of a namespace.
+    pub fn takes(&self, mesh: &TunMesh, namespace: &str) -> bool {
+        let known = self.stores.namespaces.get(&ObjectRef::new(namespace));
+        let labels = known.map(|namespace| namespace.labels().clone()).unwrap_or_default();
+        inject::is_allowed(mesh, namespace, &labels)
+    }
+
     /// What members of a mesh said of it last.
     pub fn look(&self, mesh_uid: &str) -> Option<Look> {
         self.looks.lock().unwrap_or_else(PoisonError::into_inner).get(mesh_uid).cloned()
@@ -183,11 +193,24 @@ impl Context {
         Ok(surroundings)
     }
 
+    /// Whether a mesh may be looked at as a whole; if not, how long not yet. Many pods change together, and all of them are
+    /// looked at once.
+    pub fn settle(&self, mesh_uid: &str) -> Result<(), Duration> {
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if let Some(at) = settled.get(mesh_uid).filter(|at| now < **at + SETTLE) {
+            return Err(*at + SETTLE - now);
+        }
+        settled.insert(mesh_uid.to_owned(), now);
+        Ok(())
+    }
+
     /// Forgets a mesh that is gone.
     pub fn forget(&self, mesh_uid: &str) {
         self.set_trust(mesh_uid, None);
         self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(mesh_uid);
         self.looks.lock().unwrap_or_else(PoisonError::into_inner).remove(mesh_uid);
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).remove(mesh_uid);
         self.published.lock().unwrap_or_else(PoisonError::into_inner).remove(mesh_uid);
     }
 
@@ -213,6 +236,9 @@ impl Context {
 /// Members in the file of each member: enough that one of them is still there.
 const PEERS: usize = 3;
 
+/// Least time between two looks at a mesh as a whole.
+const SETTLE: Duration = Duration::from_millis(200);
+
 /// Age at which the Secret of a mesh is read again: nobody watches it.
 const TRUST_AGE: Duration = Duration::from_secs(300);
 
@@ -220,4 +246,4 @@ const TRUST_AGE: Duration = Duration::from_secs(300);
 const REPUBLISH: Duration = Duration::from_secs(600);
 
 /// Nodes, ranges and helpers change seldom.
-const SURROUNDINGS_AGE: Duration = Duration::from_secs(15);
+const SURROUNDINGS_AGE: Duration = Duration::from_secs(30);

@@ -14,5 +14,7 @@ mod secret;
 
 pub use config::{Device, MemberConfig};
 pub use facts::PodFacts;
-pub(crate) use outside::{lifetime as outside_lifetime, reconcile as reconcile_outside};
+pub(crate) use outside::{
+    is_usable as is_usable_outside, lifetime as outside_lifetime, reconcile as reconcile_outside,
+};
 pub(crate) use pod::reconcile as reconcile_pod;

@@ -52,7 +52,7 @@ pub struct Options {
 /// # Errors
 ///
 /// A port is taken, or the API server cannot be reached at the start.
-pub async fn run(client: Client, options: Options, shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
+pub async fn run(client: Client, options: Options, mut shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
     let registry = Registry::new();
     let metrics = Metrics::new(&registry).context("failed to register metrics")?;
     let reporter = Reporter { controller: "tunmesh.io/operator".to_owned(), instance: None };
@@ -65,25 +65,37 @@ pub async fn run(client: Client, options: Options, shutdown: watch::Receiver<boo
     let stores = &context.stores;
     let looking = mesh::keep_looking(context.clone(), move |mesh| routes.looked_at(mesh));
     let directory = Arc::new(directory::Cached::new(context.clone()));
-    let mut parts: Vec<BoxFuture<'static, anyhow::Result<()>>> = vec![
+    let parts: Vec<BoxFuture<'static, anyhow::Result<()>>> = vec![
         watches.map(Ok).boxed(),
         looking.map(Ok).boxed(),
         serve::metrics(options.metrics, registry.clone(), ready).await?.boxed(),
-        control(works.meshes, &stores.meshes, mesh::reconcile, &context, SETTLE),
-        control(works.claims, &stores.claims, claims::reconcile, &context, Duration::ZERO),
-        control(works.members, &stores.members, member::reconcile_outside, &context, Duration::ZERO),
-        control(works.pods, &stores.pods, member::reconcile_pod, &context, Duration::ZERO),
+        control(works.meshes, &stores.meshes, mesh::reconcile, &context),
+        control(works.claims, &stores.claims, claims::reconcile, &context),
+        control(works.members, &stores.members, member::reconcile_outside, &context),
+        control(works.pods, &stores.pods, member::reconcile_pod, &context),
     ];
-    if let Some(address) = options.webhook {
-        let Settings { namespace, defaults, .. } = options.settings;
-        let serving = webhook::serve(address, client, namespace, directory, defaults, registry, shutdown.clone());
-        parts.push(serving.map(|served| served.context("the webhook ended")).boxed());
-    }
-    let mut shutdown = shutdown;
+    let stopped = shutdown.clone();
+    let mut serving = match options.webhook {
+        Some(address) => {
+            let Settings { namespace, defaults, .. } = options.settings;
+            let serving = webhook::serve(address, client, namespace, directory, defaults, registry, shutdown.clone());
+            serving.map(|served| served.context("the webhook ended")).boxed()
+        }
+        None => async move {
+            let mut stopped = stopped;
+            let _ended = stopped.wait_for(|stop| *stop).await;
+            Ok(())
+        }
+        .boxed(),
+    };
+    let working = futures::future::select_all(parts);
     tokio::select! {
-        ended = futures::future::select_all(parts) => ended.0,
-        _ = shutdown.wait_for(|stop| *stop) => Ok(()),
+        (ended, _, _) = working => return ended,
+        // Told to stop like the others, it first answers what it was asked.
+        ended = &mut serving => return ended,
+        _ = shutdown.wait_for(|stop| *stop) => {}
     }
+    serving.await
 }
 
 /// One watch per kind; what is watched, and no more of it than is used, is in the stores.
@@ -148,7 +160,6 @@ fn control<K, Reconcile, Done>(
     store: &Store<K>,
     reconcile: Reconcile,
     context: &Arc<Context>,
-    settle: Duration,
 ) -> BoxFuture<'static, anyhow::Result<()>>
 where
     K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
@@ -180,7 +191,7 @@ where
         }
         Action::requeue(again(category))
     };
-    let config = controller::Config::default().concurrency(AT_ONCE).debounce(settle);
+    let config = controller::Config::default().concurrency(AT_ONCE);
     let queue = objects.map(Ok::<_, std::convert::Infallible>);
     let applied = controller::applier(timed, failed, context.clone(), store.clone(), queue, config);
     // Outcomes are counted and logged where they happen; an object that is gone meanwhile is no fault.
@@ -190,7 +201,14 @@ where
         }
         futures::future::ready(())
     };
-    applied.for_each(count).map(|()| Ok(())).boxed()
+    let ready = context.stores.ready();
+    async move {
+        // What is decided depends on all stores: a mesh whose pods are not known yet has none.
+        ready.await;
+        applied.for_each(count).await;
+        Ok(())
+    }
+    .boxed()
 }
 
 const fn again(category: Category) -> Duration {
@@ -203,6 +221,3 @@ const fn again(category: Category) -> Duration {
 
 /// Objects of one kind that are worked on at once: mostly waiting for the API server.
 const AT_ONCE: u16 = 32;
-
-/// Many pods of a mesh change together; its status is written once for all of them.
-const SETTLE: Duration = Duration::from_millis(200);

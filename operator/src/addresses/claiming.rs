@@ -80,7 +80,7 @@ impl Claiming {
 
     /// There is a claim of `address`, by `owner`.
     pub fn exists(&mut self, address: Ipv4Addr, owner: &AddressOwner) {
-        if (&owner.uid, owner.ordinal) == (&self.owner.uid, self.owner.ordinal) {
+        if *owner == self.owner {
             self.held = Some(address);
         }
     }

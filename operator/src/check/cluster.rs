@@ -1,7 +1,11 @@
 use std::collections::BTreeSet;
 
+use kube::ResourceExt;
+use tunmesh_crds::TunMesh;
+
 use super::{Facts, Found, Level};
 use crate::layout;
+use crate::member::PodFacts;
 
 pub(super) fn definitions(facts: &Facts) -> Vec<Found> {
     let found = |kind: &&str| {
@@ -61,7 +65,13 @@ pub(super) fn operator(facts: &Facts) -> Vec<Found> {
 
 /// Only nodes where a pod waits: one without members needs no helper.
 pub(super) fn helpers(facts: &Facts) -> Vec<Found> {
-    let waiting = facts.pods.iter().filter(|pod| !pod.over && !pod.ready && pod.secret.is_some());
+    let mesh_of = |pod: &PodFacts| {
+        let is_its =
+            |mesh: &&TunMesh| (mesh.namespace().as_ref(), mesh.name_any()) == (Some(&pod.mesh.0), pod.mesh.1.clone());
+        facts.meshes.iter().find(is_its)
+    };
+    let asks = |pod: &&PodFacts| mesh_of(pod).is_none_or(|mesh| pod.uses_helper(mesh));
+    let waiting = facts.pods.iter().filter(|pod| !pod.over && !pod.ready && pod.secret.is_some()).filter(asks);
     let nodes: BTreeSet<_> = waiting.filter_map(|pod| pod.node.as_ref()).collect();
     let found = |node: &&String| {
         Found::new(

@@ -4,6 +4,7 @@ use kube::ResourceExt;
 use tunmesh_crds::{MemberReason, TunMeshMember};
 
 use super::{Facts, Found, Level};
+use crate::member::PodFacts;
 
 /// Members that are held up, and by what.
 pub(super) fn conditions(facts: &Facts) -> Vec<Found> {
@@ -36,7 +37,7 @@ pub(super) fn conditions(facts: &Facts) -> Vec<Found> {
 
 pub(super) fn without_sidecar(facts: &Facts) -> Vec<Found> {
     let bare = facts.pods.iter().filter(|pod| !pod.over && pod.secret.is_none());
-    let found = |pod: &crate::member::PodFacts| {
+    let found = |pod: &PodFacts| {
         Found::new(
             Level::Error,
             format!("pod {}/{} of {}", pod.namespace, pod.name, pod.workload),
@@ -86,6 +87,11 @@ pub(super) fn claims(facts: &Facts) -> Vec<Found> {
     let mut found = Vec::new();
     for member in &facts.members {
         let Some(address) = member.status.as_ref().and_then(|status| status.addresses.ipv4) else { continue };
+        // The address of a pod that is over is given back, and may be another's.
+        let is_over = |pod: &PodFacts| pod.over && member.spec.pod.as_ref().is_some_and(|its| its.uid == pod.uid);
+        if facts.pods.iter().any(is_over) {
+            continue;
+        }
         let namespace = member.namespace().unwrap_or_default();
         let mesh = member.spec.mesh.namespace.clone().unwrap_or_else(|| namespace.clone());
         let owner = owners.get(&(mesh, member.spec.mesh.name.clone(), address.into()));

@@ -103,7 +103,14 @@ async fn owner_of(context: &Context, claim: &TunMeshAddress) -> Result<Owner, Er
         OwnerKind::StatefulSet => {
             let sets = Api::<StatefulSet>::namespaced(client(), &owner.namespace);
             let set = sets.get_opt(&owner.name).await.map_err(attempt())?;
-            (set.is_some_and(|set| set.uid().as_ref() == Some(&owner.uid)), None)
+            if set.is_none_or(|set| set.uid().as_ref() != Some(&owner.uid)) {
+                return Ok(Owner::Gone);
+            }
+            // Its pod has one address; of two claims of one place, the other is given up.
+            let members = Api::<TunMeshMember>::namespaced(client(), &owner.namespace);
+            let name = format!("{}-{}", owner.name, owner.ordinal.unwrap_or_default());
+            let member = members.get_opt(&name).await.map_err(attempt())?;
+            return Ok(member.map_or(Owner::Present, |member| has(&member, claim)));
         }
         OwnerKind::TunMeshMember => {
             let members = Api::<TunMeshMember>::namespaced(client(), &owner.namespace);

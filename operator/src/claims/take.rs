@@ -1,8 +1,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 
-use kube::Api;
+use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::api::PostParams;
 use kube::runtime::reflector::ObjectRef;
+use kube::{Api, ResourceExt};
 use tunmesh_crds::names::FINALIZER;
 use tunmesh_crds::{
     AddressMesh, AddressOwner, AddressPhase, OwnerKind, TunMeshAddress, TunMeshAddressSpec, address_name,
@@ -36,6 +37,8 @@ pub(crate) enum Outcome {
     Outside(Ipv4Addr),
     /// No address is free.
     Exhausted,
+    /// The `StatefulSet` that the owner is said to be of is not there.
+    Ownerless,
 }
 
 /// Claims an address, asking the API server until it says whose it is.
@@ -43,6 +46,9 @@ pub(crate) async fn take(context: &Context, asked: Asked<'_>) -> Result<Outcome,
     let Asked { mesh, pools, owner, wanted } = asked;
     if let Some(address) = wanted.filter(|address| !pools.contains(*address)) {
         return Ok(Outcome::Outside(address));
+    }
+    if !is_there(context, &owner).await? {
+        return Ok(Outcome::Ownerless);
     }
     let claims = Claims { api: Api::all(context.client.clone()), mesh, owner };
     let remembered = || claims.remembered(context);
@@ -87,6 +93,36 @@ pub(crate) async fn take(context: &Context, asked: Asked<'_>) -> Result<Outcome,
     }
 }
 
+/// Pods and members were read from the API server; of a `StatefulSet` there is only what the pod says, which whoever makes
+/// pods can write.
+async fn is_there(context: &Context, owner: &AddressOwner) -> Result<bool, Error> {
+    match owner.kind {
+        OwnerKind::Pod | OwnerKind::TunMeshMember => Ok(true),
+        OwnerKind::StatefulSet => {
+            let sets = Api::<StatefulSet>::namespaced(context.client.clone(), &owner.namespace);
+            let set = sets.get_metadata_opt(&owner.name).await;
+            let set = set.map_err(Error::api(format!("read StatefulSet {}", owner.name)))?;
+            Ok(set.is_some_and(|set| set.uid().as_ref() == Some(&owner.uid)))
+        }
+    }
+}
+
+/// Whether the claim of `address` in the mesh of this UID is `owner`'s.
+pub(crate) async fn holds(
+    context: &Context,
+    mesh_uid: &str,
+    address: Ipv4Addr,
+    owner: &AddressOwner,
+) -> Result<bool, Error> {
+    let name = address_name(mesh_uid, address.into());
+    if let Some(claim) = context.stores.claims.get(&ObjectRef::new(&name)) {
+        return Ok(claim.spec.owner == *owner);
+    }
+    let api = Api::<TunMeshAddress>::all(context.client.clone());
+    let claim = api.get_opt(&name).await.map_err(Error::api(format!("read the claim of {address}")))?;
+    Ok(claim.is_some_and(|claim| claim.spec.owner == *owner))
+}
+
 struct Claims {
     api: Api<TunMeshAddress>,
     mesh: AddressMesh,
@@ -96,15 +132,14 @@ struct Claims {
 impl Claims {
     /// An address that the owner has as far as is known: that of an ordinal was claimed for an earlier pod.
     fn remembered(&self, context: &Context) -> Option<Ipv4Addr> {
-        let is_ours =
-            |claim: &TunMeshAddress| claim.spec.mesh.uid == self.mesh.uid && same(&claim.spec.owner, &self.owner);
+        let is_ours = |claim: &TunMeshAddress| claim.spec.mesh.uid == self.mesh.uid && claim.spec.owner == self.owner;
         context.stores.claims.find(is_ours).and_then(|claim| ipv4(claim.spec.address))
     }
 
     fn holder(&self, context: &Context, address: Ipv4Addr) -> Holder {
         let name = address_name(&self.mesh.uid, address.into());
         context.stores.claims.get(&ObjectRef::new(&name)).map_or(Holder::Nobody, |claim| {
-            if same(&claim.spec.owner, &self.owner) || self.may_inherit(&claim) { Holder::Owner } else { Holder::Other }
+            if claim.spec.owner == self.owner || self.may_inherit(&claim) { Holder::Owner } else { Holder::Other }
         })
     }
 
@@ -134,16 +169,12 @@ impl Claims {
         phase == Some(AddressPhase::Quarantined)
             && (claim.spec.owner.kind, self.owner.kind) == (OwnerKind::Pod, OwnerKind::Pod)
             && claim.spec.owner.namespace == self.owner.namespace
-            && !same(&claim.spec.owner, &self.owner)
+            && claim.spec.owner != self.owner
     }
 
     async fn free(&self, claim: &TunMeshAddress) -> Result<(), Error> {
         review::delete(&self.api, claim).await
     }
-}
-
-fn same(a: &AddressOwner, b: &AddressOwner) -> bool {
-    (&a.uid, a.ordinal) == (&b.uid, b.ordinal)
 }
 
 const fn ipv4(address: IpAddr) -> Option<Ipv4Addr> {

@@ -28,7 +28,6 @@ pub(super) fn build(template: &Template) -> Container {
             ..Probe::default()
         }),
         readiness_probe: Some(Probe { period_seconds: Some(5), failure_threshold: Some(3), ..ready() }),
-        startup_probe: Some(Probe { period_seconds: Some(1), failure_threshold: Some(START_SECS), ..ready() }),
         resources: Some(ResourceRequirements {
             limits: (!resources.limits.is_empty()).then(|| resources.limits.clone()),
             requests: Some(resources.requests.clone()),
@@ -67,7 +66,8 @@ fn env(template: &Template) -> Vec<EnvVar> {
     theirs.chain(ours.iter().cloned()).collect()
 }
 
-/// The next container starts when this command has ended: when the mesh is there.
+/// The next container starts when this command has ended: when the mesh is there. A startup probe would do the same, but the
+/// kubelet asks once a second: each pod would start about a second later (docs/architecture.md).
 fn lifecycle() -> Lifecycle {
     let command = strings(["tunmesh", "ready", "--wait", "60s"]);
     let exec = ExecAction { command: Some(command) };
@@ -114,7 +114,5 @@ fn strings<const N: usize>(texts: [&str; N]) -> Vec<String> {
     texts.map(str::to_owned).to_vec()
 }
 
-/// An agent that is not ready by then, twice the time that its start waits for others, is started again.
-const START_SECS: i32 = 120;
 /// "nonroot" of common base images.
 const USER: i64 = 65_532;

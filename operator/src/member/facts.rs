@@ -7,7 +7,7 @@ use kube::runtime::reflector::ObjectRef;
 use tunmesh_crds::names::{
     MESH_LABEL, MESH_NAMESPACE_LABEL, PodAnnotation, SECRET_ANNOTATION, SIDECAR, TEMPLATE_ANNOTATION,
 };
-use tunmesh_crds::{AddressOwner, OwnerKind, TunMesh};
+use tunmesh_crds::{AddressOwner, OwnerKind, TunMesh, TunMode};
 
 /// What the operator needs to know of a pod with the label of a mesh.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,6 +26,8 @@ pub struct PodFacts {
     pub workload: String,
     /// The address it asks for, as it is written.
     pub wanted: Option<String>,
+    /// Where it says that its device comes from.
+    pub tun: Option<String>,
     /// The Secret that its sidecar waits for; `None` of a pod that the webhook did not see.
     pub secret: Option<String>,
     /// Fingerprint of the template of its sidecar.
@@ -59,6 +61,7 @@ impl PodFacts {
             owner: owner(pod, &namespace, &name, &uid),
             workload: workload(pod, &name),
             wanted: annotation(PodAnnotation::Address.key()),
+            tun: annotation(PodAnnotation::Tun.key()),
             secret: annotation(SECRET_ANNOTATION),
             template: annotation(TEMPLATE_ANNOTATION),
             node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
@@ -72,6 +75,11 @@ impl PodFacts {
             uid,
             mesh,
         })
+    }
+
+    /// Whether its device comes from the node helper, in this mesh.
+    pub fn uses_helper(&self, mesh: &TunMesh) -> bool {
+        self.tun.as_ref().map_or(mesh.spec.sidecar.tun == TunMode::NodeHelper, |tun| tun == "NodeHelper")
     }
 
     /// Its mesh.
@@ -98,7 +106,9 @@ fn workload(pod: &Pod, name: &str) -> String {
 /// A pod of a `StatefulSet` has the address of its ordinal, which stays while the pods change.
 fn owner(pod: &Pod, namespace: &str, name: &str, uid: &str) -> AddressOwner {
     let set = pod.owner_references().iter().find(|owner| is_stateful_set(owner));
-    let ordinal = set.and_then(|set| name.strip_prefix(&set.name)?.strip_prefix('-')?.parse().ok());
+    let suffix = set.and_then(|set| name.strip_prefix(&set.name)?.strip_prefix('-'));
+    // As the controller writes it: `db-00` is another pod than `db-0`.
+    let ordinal = suffix.and_then(|suffix| suffix.parse::<u32>().ok().filter(|ordinal| ordinal.to_string() == suffix));
     let namespace = namespace.to_owned();
     match (set, ordinal) {
         (Some(set), Some(ordinal)) => AddressOwner {

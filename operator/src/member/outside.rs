@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tunmesh_crds::{AddressOwner, MemberReason, OwnerKind, TunMesh, TunMeshMember
 use crate::conditions::{Finding, changed, conditions};
 use crate::context::Context;
 use crate::error::Error;
-use crate::{inject, layout};
+use crate::layout;
 
 use super::config::Device;
 use super::provide::{RESYNC, Wanted, provide};
@@ -34,9 +35,7 @@ pub(crate) async fn reconcile(member: Arc<TunMeshMember>, context: Arc<Context>)
     if mesh.spec.paused && member.status.as_ref().is_none_or(|status| status.material.is_none()) {
         return Ok(Action::await_change());
     }
-    let labels = context.stores.namespaces.get(&ObjectRef::new(&namespace));
-    let labels = labels.map(|object| object.labels().clone()).unwrap_or_default();
-    if !inject::is_allowed(&mesh, &namespace, &labels) {
+    if !context.takes(&mesh, &namespace) {
         let note = format!("TunMesh {mesh_namespace}/{} takes no members of namespace {namespace}", mesh.name_any());
         return refuse(&context, &member, MemberReason::NamespaceNotAllowed, note).await;
     }
@@ -44,6 +43,10 @@ pub(crate) async fn reconcile(member: Arc<TunMeshMember>, context: Arc<Context>)
     let ready = if status.ready { MemberReason::Connected } else { MemberReason::Starting };
     let advertised = outside.advertised_address.clone();
     let address = advertised.as_deref().and_then(|host| host.parse().ok());
+    if let Some(address) = address.filter(|address| !is_usable(&mesh, *address)) {
+        let note = format!("spec.outside.advertisedAddress {address} cannot be the machine's");
+        return refuse(&context, &member, MemberReason::AdvertisedAddressUnusable, note).await;
+    }
     let endpoints = mesh.status.iter().flat_map(|status| &status.endpoints);
     let wanted = Wanted {
         about: member.object_ref(&()),
@@ -88,6 +91,17 @@ fn seen(context: &Context, mesh: &TunMesh, member: &TunMeshMember) -> TunMeshMem
     let ready = look.members.contains(&address);
     let last_seen = if ready == before.ready { before.last_seen.clone() } else { Some(Time(Timestamp::now())) };
     TunMeshMemberStatus { ready, last_seen, ..before }
+}
+
+/// A certificate must not name an address of the mesh that was not claimed, and Endpoints no machine of the nodes' own.
+pub(crate) fn is_usable(mesh: &TunMesh, address: IpAddr) -> bool {
+    let special = match address {
+        IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
+        IpAddr::V6(address) => address.is_unicast_link_local() || address.to_ipv4_mapped().is_some(),
+    };
+    let networks = mesh.status.iter().flat_map(|status| &status.address_pools);
+    let is_inside = networks.chain(&mesh.spec.address_pools).any(|network| network.contains(&address));
+    !(special || is_inside || address.is_loopback() || address.is_multicast() || address.is_unspecified())
 }
 
 /// Says why a machine is no member, in its status and once in an event.

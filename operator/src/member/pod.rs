@@ -9,12 +9,13 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource, ResourceExt};
-use tunmesh_crds::names::{MANAGED_BY_LABEL, MANAGER, PodAnnotation};
+use tunmesh_crds::names::{MANAGED_BY_LABEL, MANAGER, MESH_LABEL, PodAnnotation};
 use tunmesh_crds::{
-    MemberMesh, MemberPod, MemberReason, TunMesh, TunMeshMember, TunMeshMemberSpec, TunMeshMemberStatus, TunMode,
+    MemberCondition, MemberMesh, MemberPod, MemberReason, TunMesh, TunMeshMember, TunMeshMemberSpec,
+    TunMeshMemberStatus,
 };
 
-use crate::conditions::Finding;
+use crate::conditions::{Finding, conditions};
 use crate::context::Context;
 use crate::error::Error;
 use crate::inject;
@@ -36,7 +37,7 @@ pub(crate) async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Ac
         let note = format!("there is no TunMesh {}/{}", facts.mesh.0, facts.mesh.1);
         return refuse(&context, &pod, MemberReason::MeshNotFound, note).await;
     };
-    if !is_allowed(&context, &mesh, &facts.namespace) {
+    if !context.takes(&mesh, &facts.namespace) {
         let note = format!("TunMesh {}/{} takes no pods of namespace {}", facts.mesh.0, facts.mesh.1, facts.namespace);
         return refuse(&context, &pod, MemberReason::NamespaceNotAllowed, note).await;
     }
@@ -48,6 +49,10 @@ pub(crate) async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Ac
         Ok(member) => member,
         Err(again) => return Ok(Action::requeue(again)),
     };
+    if member.spec.mesh != mesh_of(&facts) {
+        let note = format!("the label {MESH_LABEL} was changed after the pod was made");
+        return refuse(&context, &pod, MemberReason::NotThePod, note).await;
+    }
     // Of a paused mesh only what there is goes on: its certificates must not end.
     if mesh.spec.paused && member.status.as_ref().is_none_or(|status| status.material.is_none()) {
         return Ok(Action::await_change());
@@ -87,8 +92,6 @@ fn wanted(
     let up_to_date =
         if facts.template.as_ref() == Some(&template) { MemberReason::Current } else { MemberReason::TemplateOutdated };
     let annotated = |annotation: PodAnnotation| pod.annotations().get(annotation.key()).map(String::as_str);
-    let is_own =
-        annotated(PodAnnotation::Tun).map_or(mesh.spec.sidecar.tun == TunMode::HostDevice, |tun| tun == "HostDevice");
     let log_level = annotated(PodAnnotation::LogLevel).and_then(|level| serde_json::from_value(level.into()).ok());
     let material = status.material.is_some();
     Wanted {
@@ -102,7 +105,7 @@ fn wanted(
         addresses: facts.addresses.clone(),
         names: Vec::new(),
         lifetime: mesh.spec.trust.certificate_lifetime.duration(),
-        device: if is_own { Device::Own } else { Device::Helper },
+        device: if facts.uses_helper(mesh) { Device::Helper } else { Device::Own },
         log_level: log_level.unwrap_or(mesh.spec.sidecar.log_level),
         bootstrap: vec![bootstrap_url(mesh, &context.settings.cluster_domain)],
         peers: context.peers(&mesh.uid().unwrap_or_default(), &facts.uid),
@@ -154,9 +157,13 @@ async fn member_of(
     Ok(Err(OTHER_MEMBER_RETRY))
 }
 
+fn mesh_of(facts: &PodFacts) -> MemberMesh {
+    MemberMesh { name: facts.mesh.1.clone(), namespace: Some(facts.mesh.0.clone()) }
+}
+
 fn new_member(pod: &Pod, facts: &PodFacts, mesh: &TunMesh) -> TunMeshMember {
     let spec = TunMeshMemberSpec {
-        mesh: MemberMesh { name: facts.mesh.1.clone(), namespace: Some(facts.mesh.0.clone()) },
+        mesh: mesh_of(facts),
         pod: Some(MemberPod { name: facts.name.clone(), uid: facts.uid.clone() }),
         outside: None,
     };
@@ -174,9 +181,13 @@ async fn end(context: &Context, facts: &PodFacts) -> Result<Action, Error> {
     let member = context.stores.members.get(&known);
     let member = member.filter(|member| member.spec.pod.as_ref().is_some_and(|pod| pod.uid == facts.uid));
     let Some(mut member) = member.map(Arc::unwrap_or_clone) else { return Ok(Action::await_change()) };
+    let generation = member.metadata.generation;
     let Some(status) = member.status.as_mut().filter(|status| status.ready) else { return Ok(Action::await_change()) };
     status.ready = false;
     status.last_seen = Some(Time(Timestamp::now()));
+    let ended = conditions(&[Finding::plain(MemberReason::Ended)], &status.conditions, generation, Timestamp::now());
+    status.conditions.retain(|condition| condition.type_ != MemberCondition::Ready.as_str());
+    status.conditions.splice(0..0, ended);
     let api = Api::<TunMeshMember>::namespaced(context.client.clone(), &facts.namespace);
     match api.replace_status(&facts.name, &PostParams::default(), &member).await {
         Err(kube::Error::Api(status)) if status.is_not_found() => {}
@@ -205,11 +216,6 @@ fn workload(pod: &Pod) -> ObjectReference {
             ..ObjectReference::default()
         },
     )
-}
-
-fn is_allowed(context: &Context, mesh: &TunMesh, namespace: &str) -> bool {
-    let labels = context.stores.namespaces.get(&ObjectRef::new(namespace));
-    inject::is_allowed(mesh, namespace, &labels.map(|object| object.labels().clone()).unwrap_or_default())
 }
 
 fn is_stuck(pod: &Pod) -> bool {

@@ -16,7 +16,7 @@ use tunmesh_crds::{
 };
 
 use crate::addresses::Pools;
-use crate::claims::{Asked, Outcome, take};
+use crate::claims::{Asked, Outcome, holds, take};
 use crate::conditions::{Finding, changed, conditions};
 use crate::context::Context;
 use crate::error::Error;
@@ -68,7 +68,11 @@ pub(super) async fn provide(
 ) -> Result<Action, Error> {
     let mut provider = Provider { context, mesh, member, wanted, findings: Vec::new() };
     let again = provider.run().await?;
-    provider.report().await?;
+    let is_waiting = provider.findings.iter().any(|finding| finding.reason == MemberReason::TrustPending);
+    // While an operator that has just started reads the authority, what a member has is no less good.
+    if !(is_waiting && provider.wanted.status.material.is_some()) {
+        provider.report().await?;
+    }
     Ok(Action::requeue(again.min(provider.wanted.look_again)))
 }
 
@@ -88,7 +92,7 @@ impl Provider<'_> {
         let uid = self.mesh.uid().unwrap_or_default();
         let (false, Some(trust)) = (networks.is_empty(), self.context.trust(&uid)) else {
             self.say(Finding::plain(MemberReason::TrustPending));
-            return Ok(SOON);
+            return Ok(TRUST_RETRY);
         };
         let pools = Pools::new(&networks);
         let Some(addresses) = self.address(&pools).await? else { return Ok(ADDRESS_RETRY) };
@@ -102,7 +106,15 @@ impl Provider<'_> {
 
     async fn address(&mut self, pools: &Pools) -> Result<Option<MemberAddresses>, Error> {
         let given = self.member.status.as_ref().and_then(|status| status.addresses.ipv4);
-        let address = match given {
+        // A status outlives its mesh, and anybody with the right can write one: the claim says whose an address is.
+        let mesh_uid = self.mesh.uid().unwrap_or_default();
+        let held = match given {
+            Some(address) if pools.contains(address) => {
+                holds(self.context, &mesh_uid, address, &self.wanted.address_owner).await?.then_some(address)
+            }
+            Some(_) | None => None,
+        };
+        let address = match held {
             Some(address) => address,
             None => match self.claim(pools).await? {
                 Ok(address) => address,
@@ -141,6 +153,12 @@ impl Provider<'_> {
                 let networks = networks.map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 Err(Finding::new(MemberReason::AddressOutside, format!("{address} is in none of {networks}")))
             }
+            Outcome::Ownerless => {
+                let owner = &self.wanted.address_owner;
+                let message =
+                    format!("there is no StatefulSet {}/{} of UID {}", owner.namespace, owner.name, owner.uid);
+                Err(Finding::new(MemberReason::AddressTaken, message))
+            }
             Outcome::Exhausted => Err(Finding::new(
                 MemberReason::PoolExhausted,
                 format!("none of {} addresses is free", pools.capacity()),
@@ -151,7 +169,10 @@ impl Provider<'_> {
     /// Writes the Secret if what it is made of changed, or its certificate is to be renewed.
     async fn material(&mut self, trust: &Arc<MeshTrust>, pools: &Pools) -> Result<Duration, Error> {
         let now = Timestamp::now();
-        let config = self.config(trust, pools, &[]);
+        let Some(config) = self.config(trust, pools, &[]) else {
+            self.say(Finding::plain(MemberReason::AddressOutside));
+            return Ok(ADDRESS_RETRY);
+        };
         let fingerprint = self.fingerprint(trust, &config);
         self.wanted.status.secret_name = Some(self.wanted.secret_name.clone());
         let current = self.member.status.as_ref().and_then(|status| status.material.clone());
@@ -163,13 +184,14 @@ impl Provider<'_> {
             self.say(Finding::plain(MemberReason::SecretCurrent));
             return Ok(again);
         }
+        let ends = current_end(&self.wanted.status);
         let issued = trust.issue(&self.leaf(), now).map_err(Error::trust("issue a certificate"))?;
         let secret = MemberSecret {
             namespace: self.member.namespace().unwrap_or_default(),
             name: self.wanted.secret_name.clone(),
             labels: self.labels(),
             owner: self.wanted.owner.clone(),
-            config: self.config(trust, pools, &self.wanted.peers),
+            config: self.config(trust, pools, &self.wanted.peers).unwrap_or(config),
             certificate: issued.certificate_pem.clone(),
             private_key: issued.private_key_pem.to_string(),
             authorities: trust.authorities_pem(),
@@ -188,17 +210,22 @@ impl Provider<'_> {
             }
         }
         self.say(Finding::plain(MemberReason::SecretCurrent));
+        if self.member.spec.outside.is_some() && self.wanted.status.material.is_some() {
+            let note = format!("Secret {} is new: carry it to the machine before {ends}", self.wanted.secret_name);
+            self.context.tell(&self.wanted.about, EventType::Normal, "SecretRenewed", "Provide", note).await;
+        }
         self.wanted.status.material =
             Some(MemberMaterial { fingerprint, renews: Time(issued.renew_at), expires: Time(issued.not_after) });
         Ok(until(now, issued.renew_at))
     }
 
-    fn config(&self, trust: &MeshTrust, pools: &Pools, peers: &[String]) -> String {
+    /// `None` if the address is in no network of the mesh.
+    fn config(&self, trust: &MeshTrust, pools: &Pools, peers: &[String]) -> Option<String> {
         let addresses = &self.wanted.status.addresses;
-        let Some(ipv4) = addresses.ipv4 else { return String::new() };
-        let Some(network) = pools.network_of(ipv4) else { return String::new() };
+        let ipv4 = addresses.ipv4?;
+        let network = pools.network_of(ipv4)?;
         let mesh_host = ipv4.to_string();
-        MemberConfig {
+        let config = MemberConfig {
             ipv4: (ipv4, network),
             networks: pools.ipv4(),
             ipv6: addresses.ipv6.zip(pools.ipv6()),
@@ -213,8 +240,8 @@ impl Provider<'_> {
             previous_secrets: trust.previous_cluster_secrets().collect(),
             device: self.wanted.device,
             keepalive: self.wanted.host.is_none(),
-        }
-        .to_yaml()
+        };
+        Some(config.to_yaml())
     }
 
     /// Of all that the Secret is made of and that is not chosen anew each time.
@@ -234,12 +261,16 @@ impl Provider<'_> {
 
     fn leaf(&self) -> LeafRequest {
         let addresses = &self.wanted.status.addresses;
+        // No address of the mesh that it did not claim, whatever it is said to be reached at.
+        let networks = self.mesh.status.as_ref().map(|status| status.address_pools.clone()).unwrap_or_default();
+        let is_inside = |address: &IpAddr| networks.iter().any(|network| network.contains(address));
+        let outside = self.wanted.addresses.iter().copied().filter(|address| !is_inside(address));
         let mesh_addresses = [addresses.ipv4.map(IpAddr::V4), addresses.ipv6.map(IpAddr::V6)];
         LeafRequest {
             mesh: MeshName { namespace: self.mesh.namespace().unwrap_or_default(), name: self.mesh.name_any() },
             namespace: self.member.namespace().unwrap_or_default(),
             name: self.member.name_any(),
-            addresses: mesh_addresses.into_iter().flatten().chain(self.wanted.addresses.iter().copied()).collect(),
+            addresses: mesh_addresses.into_iter().flatten().chain(outside).collect(),
             dns_names: self.wanted.names.clone(),
             lifetime: self.wanted.lifetime,
         }
@@ -296,15 +327,20 @@ impl Provider<'_> {
     }
 }
 
+/// When the certificate that a member has ends.
+fn current_end(status: &TunMeshMemberStatus) -> String {
+    status.material.as_ref().map(|material| material.expires.0.to_string()).unwrap_or_default()
+}
+
 fn until(now: Timestamp, then: Timestamp) -> Duration {
-    Duration::try_from(then.duration_since(now)).unwrap_or_default().clamp(Duration::from_secs(1), RESYNC)
+    Duration::try_from(then.duration_since(now)).unwrap_or_default().clamp(Duration::from_secs(5), RESYNC)
 }
 
 /// What is so for a moment at every start; whoever waits sees it in the conditions.
 const PASSING: [MemberReason; 3] = [MemberReason::NotProvided, MemberReason::TrustPending, MemberReason::AgentNotReady];
 
-/// The mesh itself is being made.
-const SOON: Duration = Duration::from_millis(200);
+/// The mesh itself is being made; its members are told when it is.
+const TRUST_RETRY: Duration = Duration::from_secs(5);
 /// Somebody has the address, or all are taken: looked at again this often.
 const ADDRESS_RETRY: Duration = Duration::from_secs(3);
 const REFUSED_RETRY: Duration = Duration::from_secs(15);

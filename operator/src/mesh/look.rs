@@ -42,8 +42,13 @@ pub(crate) async fn keep(context: Arc<Context>, changed: impl Fn(&TunMesh) + Sen
         measured.retain(|uid, _| uids.contains(uid));
         for mesh in meshes {
             let uid = mesh.uid().unwrap_or_default();
-            let Some(mut look) = look(&context, &mesh).await else { continue };
             let paths: &mut Paths = measured.entry(uid.clone()).or_default();
+            let mut look = match look(&context, &mesh).await {
+                Some(look) => look,
+                // That one does not answer is nothing; that nobody does is that nothing is known any more.
+                None if paths.is_silent() => Look::default(),
+                None => continue,
+            };
             look.largest_packet = paths.settled(look.largest_packet);
             if context.look(&uid).as_ref() != Some(&look) {
                 context.set_look(&uid, look);
@@ -60,14 +65,25 @@ struct Paths {
     last: Option<u16>,
     times: u32,
     settled: Option<u16>,
+    /// Looks in a row that nobody answered.
+    silent: u32,
 }
 
 impl Paths {
-    /// What was found [`SETTLED`] times in a row, or else what that was before.
+    /// Nobody answered; whether that is so for the [`SETTLED`]th time in a row.
+    fn is_silent(&mut self) -> bool {
+        self.silent += 1;
+        self.silent >= SETTLED
+    }
+
+    /// What was found [`SETTLED`] times in a row, or for a larger packet [`GROWN`] times, or else what that was before: not
+    /// every look meets the narrowest path, and every member is told of a change.
     fn settled(&mut self, found: Option<u16>) -> Option<u16> {
+        self.silent = 0;
         self.times = if self.last == found { self.times + 1 } else { 1 };
         self.last = found;
-        if self.times >= SETTLED {
+        let needed = if self.settled.is_some() && found > self.settled { GROWN } else { SETTLED };
+        if self.times >= needed {
             self.settled = found;
         }
         self.settled
@@ -189,6 +205,8 @@ const MAX_ANSWER: usize = 16 << 20;
 const INTERVAL: Duration = Duration::from_secs(10);
 /// Half a minute: a path is measured anew in less.
 const SETTLED: u32 = 3;
+/// Ten minutes.
+const GROWN: u32 = 60;
 
 #[cfg(test)]
 mod tests {
@@ -201,5 +219,10 @@ mod tests {
         let settled = found.map(|found| paths.settled(found));
 
         assert_eq!(settled, [None, None, None, Some(1420), Some(1420), Some(1420), Some(1420)]);
+        let down = [1380; 3].map(|found| paths.settled(Some(found)));
+        assert_eq!(down, [Some(1420), Some(1420), Some(1380)]);
+        let up: Vec<_> = (0..GROWN).map(|_| paths.settled(Some(1420))).collect();
+        assert_eq!((up[58], up[59]), (Some(1380), Some(1420)));
+        assert_eq!([(); 3].map(|()| paths.is_silent()), [false, false, true]);
     }
 }

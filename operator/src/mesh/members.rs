@@ -3,12 +3,12 @@ use std::net::SocketAddr;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use tunmesh_crds::{MemberCounts, TunMesh, TunMeshMember, TunMode};
+use tunmesh_crds::{MemberCounts, TunMesh, TunMeshMember};
 
 use crate::context::Context;
 use crate::inject;
 use crate::layout::PORT;
-use crate::member::PodFacts;
+use crate::member::{PodFacts, is_usable_outside};
 
 use super::bootstrap::Endpoint;
 
@@ -35,13 +35,16 @@ impl Members {
         let key = (mesh.namespace().unwrap_or_default(), mesh.name_any());
         for pod in context.stores.pods.state() {
             let Some(facts) = PodFacts::of(&pod).filter(|facts| facts.mesh == key && !facts.over) else { continue };
-            found.pod(context, mesh, &pod, &facts, helpers);
+            // A label can be written by whoever makes pods; the mesh says from where it takes them.
+            if context.takes(mesh, &facts.namespace) {
+                found.pod(context, mesh, &pod, &facts, helpers);
+            }
         }
         for member in context.stores.members.state() {
             let own = member.namespace().unwrap_or_default();
             let mesh_namespace = member.spec.mesh.namespace.as_ref().unwrap_or(&own);
-            if (mesh_namespace, &member.spec.mesh.name) == (&key.0, &key.1) {
-                found.member(&member);
+            if (mesh_namespace, &member.spec.mesh.name) == (&key.0, &key.1) && context.takes(mesh, &own) {
+                found.member(mesh, &member);
             }
         }
         found
@@ -70,16 +73,14 @@ impl Members {
             };
             self.endpoints.extend(facts.addresses.iter().map(of));
         }
-        if let Some(node) = facts
-            .node
-            .as_ref()
-            .filter(|node| !facts.ready && mesh.spec.sidecar.tun == TunMode::NodeHelper && !helpers.contains(*node))
+        if let Some(node) =
+            facts.node.as_ref().filter(|node| !facts.ready && facts.uses_helper(mesh) && !helpers.contains(*node))
         {
             self.without_helper.insert(node.clone());
         }
     }
 
-    fn member(&mut self, member: &TunMeshMember) {
+    fn member(&mut self, mesh: &TunMesh, member: &TunMeshMember) {
         let status = member.status.clone().unwrap_or_default();
         let waits = |reason: &str| status.conditions.iter().any(|condition| condition.reason == reason);
         self.without_address += usize::from(waits("PoolExhausted"));
@@ -88,7 +89,8 @@ impl Members {
         self.counts.ready += u32::from(status.ready);
         self.counts.waiting += u32::from(status.material.is_none());
         let address = outside.advertised_address.as_ref().and_then(|host| host.parse().ok());
-        if let Some(address) = address {
+        if let Some(address) = address.filter(|address| status.material.is_some() && is_usable_outside(mesh, *address))
+        {
             let uid = member.uid().unwrap_or_default();
             self.endpoints.push(Endpoint { uid, pod: None, address, port: outside.port.0, node: None });
         }

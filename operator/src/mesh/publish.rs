@@ -1,6 +1,7 @@
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
+use kube::core::PartialObjectMeta;
 use kube::{Api, Resource, ResourceExt};
 use tunmesh_crds::names::{MANAGED_BY_LABEL, MANAGER, MESH_UID_LABEL};
 use tunmesh_crds::{ExposureType, MeshReason, TunMesh};
@@ -26,8 +27,14 @@ pub(super) async fn publish(
         kinds.push(exposure.kind);
     }
     let services: Vec<_> = kinds.iter().map(|kind| service(mesh, *kind)).collect();
-    let slices: Vec<_> = services.iter().flat_map(|service| slices(mesh, &service.name_any(), endpoints)).collect();
-    let text = serde_json::to_string(&(&services, &slices)).unwrap_or_default();
+    // Its name leads to one port; and a Service that the whole world reaches leads to pods only.
+    let named: Vec<_> = endpoints.iter().filter(|endpoint| endpoint.port == PORT).cloned().collect();
+    let pods: Vec<_> = named.iter().filter(|endpoint| endpoint.pod.is_some()).cloned().collect();
+    let of = |(service, kind): (&Service, &ExposureType)| {
+        slices(mesh, &service.name_any(), if *kind == ExposureType::None { &named } else { &pods })
+    };
+    let slices: Vec<_> = services.iter().zip(&kinds).flat_map(of).collect();
+    let text = serde_json::to_string(&(&services, &slices, &exposure.advertised_addresses, nodes)).unwrap_or_default();
     let uid = mesh.uid().unwrap_or_default();
     if let Some(outside) = context.published(&uid, &text) {
         return Ok((Finding::plain(MeshReason::Written), outside));
@@ -47,11 +54,31 @@ pub(super) async fn publish(
             Err(finding) => return Ok((finding, outside)),
         }
     }
+    if exposure.kind == ExposureType::None {
+        withdraw(&api, mesh).await?;
+    }
     if let Some(finding) = publish_slices(context, mesh, &slices).await? {
         return Ok((finding, outside));
     }
+    // A load balancer gets its address later, and nothing tells us.
+    if exposure.kind == ExposureType::LoadBalancer && outside.is_empty() {
+        return Ok((Finding::plain(MeshReason::Written), outside));
+    }
     context.set_published(&uid, text, outside.clone());
     Ok((Finding::plain(MeshReason::Written), outside))
+}
+
+/// Removes the Service of an exposure that is over.
+async fn withdraw(api: &Api<Service>, mesh: &TunMesh) -> Result<(), Error> {
+    let name = layout::exposed_service(&mesh.name_any());
+    let stored = api.get_metadata_opt(&name).await.map_err(Error::api(format!("read Service {name}")))?;
+    let is_ours = |stored: &PartialObjectMeta<Service>| stored.labels().get(MESH_UID_LABEL) == mesh.uid().as_ref();
+    let Some(stored) = stored.filter(is_ours) else { return Ok(()) };
+    let params = DeleteParams::default().preconditions(Preconditions { uid: stored.uid(), resource_version: None });
+    match api.delete(&name, &params).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        deleted => deleted.map(drop).map_err(Error::api(format!("delete Service {name}"))),
+    }
 }
 
 async fn publish_slices(
@@ -62,21 +89,31 @@ async fn publish_slices(
     let api = Api::<EndpointSlice>::namespaced(context.client.clone(), &mesh.namespace().unwrap_or_default());
     let ours = format!("{MANAGED_BY_LABEL}={MANAGER},{MESH_UID_LABEL}={}", mesh.uid().unwrap_or_default());
     let stored = api.list(&ListParams::default().labels(&ours)).await.map_err(Error::api("list EndpointSlices"))?;
+    let mut refused = None;
     for slice in slices {
-        // What cannot be changed in place is made anew.
         let other = stored.items.iter().find(|stored| stored.name_any() == slice.name_any());
+        let name = slice.name_any();
+        if other.is_none()
+            && api.get_metadata_opt(&name).await.map_err(Error::api(format!("read EndpointSlice {name}")))?.is_some()
+        {
+            let message = format!("EndpointSlice {name} is not of this TunMesh");
+            refused = Some(Finding::new(MeshReason::NotOurs, message));
+            continue;
+        }
+        // What cannot be changed in place is made anew.
         if let Some(other) = other.filter(|other| other.address_type != slice.address_type) {
             delete(&api, &other.name_any()).await?;
         }
+        // One that is refused keeps no other from being written.
         if let Err(finding) = apply(&api, slice).await? {
-            return Ok(Some(finding));
+            refused = Some(finding);
         }
     }
     for stored in stored.items.iter().filter(|stored| !slices.iter().any(|slice| slice.name_any() == stored.name_any()))
     {
         delete(&api, &stored.name_any()).await?;
     }
-    Ok(None)
+    Ok(refused)
 }
 
 async fn delete(api: &Api<EndpointSlice>, name: &str) -> Result<(), Error> {

@@ -30,6 +30,9 @@ pub(crate) async fn reconcile(mesh: Arc<TunMesh>, context: Arc<Context>) -> Resu
         cleanup(&context, &mesh).await?;
         return Ok(Action::await_change());
     }
+    if let Err(rest) = context.settle(&mesh.uid().unwrap_or_default()) {
+        return Ok(Action::requeue(rest));
+    }
     let mesh = hold(&context, &mesh).await?;
     let plan = Plan::of(&context, &mesh).await?;
     let again = if plan.observed.refused.is_some() { REFUSED_RETRY } else { RESYNC };
@@ -62,10 +65,15 @@ struct Plan {
 
 impl Plan {
     async fn of(context: &Context, mesh: &TunMesh) -> Result<Self, Error> {
+        let before = mesh.status.clone().unwrap_or_default();
+        // First what is there: certificates are renewed whatever else fails.
+        let mut trust = None;
+        if before.trust.authority_expires.is_some() {
+            trust = Some(trust::ensure(context, mesh).await?);
+        }
         let surroundings = context.surroundings().await?;
         let mut occupied = surroundings.occupied.clone();
         occupied.extend(surroundings::of_other_meshes(mesh, &context.stores.meshes.state()));
-        let before = mesh.status.clone().unwrap_or_default();
         let recorded = &before.address_pools;
         let chosen = choose(&mesh.spec.address_pools, recorded, &mesh.uid().unwrap_or_default(), &occupied);
         let (networks, mut refused) = match chosen {
@@ -86,19 +94,21 @@ impl Plan {
         let (mut trust_finding, mut trust_status) = (Finding::plain(MeshReason::Issuing), before.trust.clone());
         let mut endpoints = before.endpoints.clone();
         let mut programmed = Finding::plain(MeshReason::Paused);
-        if may_write || before.trust.authority_expires.is_some() {
-            match trust::ensure(context, mesh).await? {
-                Ok(trust) => {
-                    let lifetime = mesh.spec.trust.certificate_lifetime.duration();
-                    trust_finding = authority(trust.authority_expires(), now, lifetime);
-                    trust_status = TrustStatus {
-                        authority_expires: Some(Time(trust.authority_expires())),
-                        authority_rotated: Some(Time(trust.authority_created())),
-                        cluster_secret_rotated: Some(Time(trust.cluster_secret_created())),
-                    };
-                }
-                Err(finding) => trust_finding = finding,
+        if may_write && trust.is_none() {
+            trust = Some(trust::ensure(context, mesh).await?);
+        }
+        match trust {
+            Some(Ok(trust)) => {
+                let lifetime = mesh.spec.trust.certificate_lifetime.duration();
+                trust_finding = authority(trust.authority_expires(), now, lifetime);
+                trust_status = TrustStatus {
+                    authority_expires: Some(whole(trust.authority_expires())),
+                    authority_rotated: Some(whole(trust.authority_created())),
+                    cluster_secret_rotated: Some(whole(trust.cluster_secret_created())),
+                };
             }
+            Some(Err(finding)) => trust_finding = finding,
+            None => {}
         }
         if may_write {
             (programmed, endpoints) = publish(context, mesh, &members.endpoints, &surroundings.nodes).await?;
@@ -179,6 +189,11 @@ fn use_of(context: &Context, mesh: &TunMesh, pools: &Pools) -> AddressUse {
     let all = u32::try_from(claims.len()).unwrap_or(u32::MAX);
     let capacity = u32::try_from(pools.capacity()).unwrap_or(u32::MAX);
     AddressUse { capacity, used: all.saturating_sub(quarantined), quarantined }
+}
+
+/// In whole seconds, as the API server keeps it.
+fn whole(time: Timestamp) -> Time {
+    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }
 
 /// What no event tells: it is so at every start, or another event says why.

@@ -32,7 +32,8 @@ impl Surroundings {
     /// Asks the API server.
     pub(crate) async fn read(context: &Context) -> Result<Self, Error> {
         let client = || context.client.clone();
-        let all = ListParams::default();
+        // From the API server's own cache, not its database.
+        let all = ListParams::default().match_any();
         let nodes = Api::<Node>::all(client()).list(&all).await.map_err(Error::api("list Nodes"))?;
         let services = Api::<ServiceCIDR>::all(client()).list(&all).await.map_err(Error::api("list ServiceCIDRs"))?;
         let helpers = ListParams::default().labels(layout::HELPER_PODS);

@@ -2,6 +2,7 @@
 //! no kubelet; the tests write what one would.
 #![expect(clippy::unwrap_used, reason = "what tests share fails like a test")]
 
+mod hostile;
 mod lab;
 mod members;
 mod meshes;

@@ -55,6 +55,11 @@ async fn members_that_run_are_in_the_slices_of_the_service() {
     let mesh = lab.mesh_when("m", |mesh| mesh.status.as_ref().is_some_and(|it| !it.endpoints.is_empty())).await;
     assert!(mesh.status.unwrap().endpoints[0].starts_with("203.0.113.7:3"));
 
+    let none = json!({"spec": {"exposure": {"type": "None", "advertisedAddresses": null}}});
+    lab.api::<TunMesh>().patch("m", &PatchParams::default(), &Patch::Merge(none)).await.unwrap();
+    let service = || async { lab.api::<Service>().get_opt("tunmesh-m-outside").await.unwrap().is_none().then_some(()) };
+    eventually("no Service for the outside", service, |()| true).await;
+
     lab.delete_pod("b").await;
     eventually("one slice", addresses, |addresses| *addresses == ["192.0.2.1"]).await;
     operator.stop().await;

@@ -130,7 +130,8 @@ pub(super) enum Incoming {
 pub(super) fn receive(connection: &OwnedFd, takes_fds: bool) -> Result<Incoming, Errno> {
     let mut record = [0; MAX_RECORD];
     let mut payload = [IoSliceMut::new(&mut record)];
-    let mut control = nix::cmsg_space!([RawFd; MAX_QUEUES as usize]);
+    // Room for all that one message can carry (SCM_MAX_FD): of those that find none, some are open and nobody knows them.
+    let mut control = nix::cmsg_space!([RawFd; 253]);
     let control = takes_fds.then_some(&mut control[..]);
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
     let message = match recvmsg::<UnixAddr>(connection.as_raw_fd(), &mut payload, control, flags) {
