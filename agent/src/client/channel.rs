@@ -11,7 +11,7 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -119,7 +119,7 @@ pub(crate) async fn connect(
     let name = ServerName::try_from(url.host().to_owned())
         .map_err(|_| RequestError::Connect { url: url.clone(), source: io::ErrorKind::InvalidInput.into() })?;
     let dial = async {
-        let stream = TcpStream::connect((url.host(), url.port())).await?;
+        let stream = reach(url).await?;
         stream.set_nodelay(true)?;
         TlsConnector::from(Arc::clone(tls)).connect(name, stream).await
     };
@@ -128,6 +128,28 @@ pub(crate) async fn connect(
         Ok(Err(source)) => Err(RequestError::Connect { url: url.clone(), source }),
         Err(_) => Err(RequestError::Timeout { url: url.clone() }),
     }
+}
+
+/// Opens a TCP connection to `url`.
+///
+/// Of a name that leads to several nodes any is called, and this one last. In the resolver's order, most like our own
+/// address first (RFC 6724, rule 9), each node would call itself, and parts of a mesh would never find each other.
+async fn reach(url: &ControlUrl) -> io::Result<TcpStream> {
+    let mut addresses: Vec<_> = lookup_host((url.host(), url.port())).await?.collect();
+    let mut start = [0; 2];
+    // Without randomness the order is the resolver's.
+    let _unavailable = aws_lc_rs::rand::fill(&mut start);
+    let count = addresses.len().max(1);
+    addresses.rotate_left(usize::from(u16::from_ne_bytes(start)) % count);
+    let (mut own, mut failure) = (None, None);
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) if stream.local_addr()?.ip() == address.ip() => own = Some(stream),
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = Some(error),
+        }
+    }
+    own.ok_or_else(|| failure.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
 }
 
 /// Whether a connection just opened leads to the member with `address`, by the certificate shown there.

@@ -31,6 +31,8 @@ pub(crate) enum ApiError {
     NoSession,
     #[error("no certificate for the address of the sender")]
     NotCertified,
+    #[error("the registrant speaks the original protocol only (clustering.auth.refuse_original)")]
+    OriginalRefused,
     #[error("the registration is refused")]
     Refused(#[from] Refusal),
     #[error(transparent)]
@@ -50,7 +52,7 @@ impl IntoResponse for ApiError {
             Self::Callback(_) | Self::Stopping(_) => text(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
             Self::ContentType { found } => text(StatusCode::BAD_REQUEST, &format!("Invalid content type {found}")),
             Self::Malformed { .. } | Self::NoIssuer => html(StatusCode::BAD_REQUEST, "Failed"),
-            Self::NotCertified => html(StatusCode::FORBIDDEN, "Forbidden"),
+            Self::NotCertified | Self::OriginalRefused => html(StatusCode::FORBIDDEN, "Forbidden"),
             Self::Refused(Refusal::ToSelf) => html(StatusCode::MISDIRECTED_REQUEST, "Registration to self"),
             Self::Refused(Refusal::IdMismatch) => html(StatusCode::BAD_REQUEST, "Failed"),
             Self::Refused(refusal) => html(StatusCode::CONFLICT, &refusal.to_string()),
@@ -81,6 +83,7 @@ impl ApiError {
             | Self::NoIssuer
             | Self::NoSession
             | Self::NotCertified
+            | Self::OriginalRefused
             | Self::Refused(_)
             | Self::Stopping(_)
             | Self::UnknownNode => None,

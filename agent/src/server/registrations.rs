@@ -72,7 +72,11 @@ async fn register(
                 reason: "another node listens there".into(),
             });
         }
-        features = Some(Features::of(info.implementation.as_ref()));
+        let offered = Features::of(info.implementation.as_ref());
+        if shared.live.load().config.clustering.auth.refuse_original && !(offered.datagrams || offered.streams) {
+            return Err(ApiError::OriginalRefused);
+        }
+        features = Some(offered);
     }
     let vacated = match screening.contested {
         Some(contested) => Some(vacated(&exchange, contested).await.inspect_err(|refusal| {

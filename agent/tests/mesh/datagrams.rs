@@ -166,6 +166,24 @@ fn our_own_agents_and_a_v0_node_are_one_mesh() {
 }
 
 #[test]
+fn a_node_of_the_original_protocol_only_is_refused_where_it_is_not_wanted() {
+    let lab = Lab::new(3);
+    let plain = lab.config(3, QUICK);
+    lab.edit(&plain, "networking:\n", "networking:\n    data_plane: {paths: [v0]}\n");
+    let files = [1, 2].map(|number| {
+        let file = lab.config(number, QUICK);
+        lab.edit(&file, "auth: {", "auth: {refuse_original: true, ");
+        file
+    });
+    let _agents = [lab.start_from(1, &files[0]), lab.start_from(2, &files[1])];
+    lab.wait_for_mesh(&[1, 2]);
+    let agent = lab.start_from(3, &plain);
+
+    wait_for("a refusal in the log", SLOW, || agent.log().contains("403"));
+    assert!(lab.peer(1, 3).is_none() && lab.peer(2, 3).is_none());
+}
+
+#[test]
 fn either_end_can_choose_the_suite_of_wireguard() {
     let lab = Lab::new(2);
     let file = lab.config(2, QUICK);

@@ -53,6 +53,21 @@ async fn six_pods_of_a_restricted_namespace_reach_each_other_until_the_mesh_is_d
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs make e2e"]
+async fn two_pods_that_start_together_find_each_other() {
+    let stage = Stage::new("twins").await;
+    // Whether one sees the other's address before its own is a matter of luck.
+    for round in 0..ROUNDS {
+        let name = format!("twins-{round}");
+        stage.mesh(&name).await;
+        stage.apply(&deployment(&name, 2, Some(&name), IDLE));
+        let pods = stage.pods(&format!("app={name}"), 2).await;
+        everyone_pings_everyone(&stage, &pods).await;
+        stage.kubectl(&["delete", "deployment", &name]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs make e2e"]
 async fn pods_of_two_nodes_get_most_of_the_pod_network_through_the_mesh() {
     let stage = Stage::new("rate").await;
     stage.mesh("fast").await;

@@ -62,6 +62,7 @@ impl MemberConfig<'_> {
                     "secret": self.secret,
                     "previous_secrets": self.previous_secrets,
                     "address_certificates": true,
+                    "refuse_original": self.v0 == Allowance::Deny,
                 },
             },
             "control_api": {

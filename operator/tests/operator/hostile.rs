@@ -9,7 +9,8 @@ use tunmesh_crds::{TunMesh, TunMeshMember};
 use crate::lab::{Lab, Operator, eventually, reason_of};
 
 fn machine(mesh: &str, namespace: Option<&str>, advertised: &str) -> TunMeshMember {
-    let mesh = namespace.map_or_else(|| json!({"name": mesh}), |namespace| json!({"name": mesh, "namespace": namespace}));
+    let mesh =
+        namespace.map_or_else(|| json!({"name": mesh}), |namespace| json!({"name": mesh, "namespace": namespace}));
     let spec = json!({"mesh": mesh, "outside": {"advertisedAddress": advertised}});
     TunMeshMember::new("vm", serde_json::from_value(spec).unwrap())
 }

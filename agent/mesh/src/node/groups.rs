@@ -5,7 +5,7 @@ use tunmesh_protocol::{ControlUrl, Member};
 
 use super::meetings::{CALLS, Reason};
 use super::{Event, FASTEST, Node, SLOWEST, spread};
-use crate::agenda::{Timer, later};
+use crate::agenda::{Timer, backoff, later};
 use crate::place::Place;
 use crate::settings::{BootstrapGroup, Retries};
 
@@ -22,7 +22,7 @@ impl Node {
             .collect();
         for name in changed {
             if let Some(config) = self.settings.bootstrap_groups.get(&name).cloned() {
-                self.groups.insert(name.clone(), Group { config, rounds: 0 });
+                self.groups.insert(name.clone(), Group { config, rounds: 0, checks: 0 });
                 self.call_group(&name, now);
             }
         }
@@ -46,15 +46,20 @@ impl Node {
 
     /// Calls the URLs of a group that lead to no member.
     ///
-    /// While any does lead to one, the others are called once a minute, to find a part of the mesh that was cut off.
+    /// While any does lead to one, the others are called once a minute, to find a part of the mesh that was cut off. So is one
+    /// that leads to whom it likes, a name of many: members that started together may each have been led to another one, and
+    /// be several meshes. It is asked again soon at first.
     pub(super) fn call_group(&mut self, name: &str, now: Instant) {
         let joined = self.is_joined(name);
+        let leads_to_many = joined && self.leads_to_many(name);
         let retry_interval = self.settings.bootstrap_retry_interval.max(FASTEST);
         let Some(group) = self.groups.get_mut(name) else {
             return;
         };
+        group.checks = if leads_to_many { group.checks.saturating_add(1) } else { 0 };
         group.rounds = if joined { 0 } else { group.rounds.saturating_add(1) };
         let (calls, next) = match group.config.retries {
+            Retries::Forever if leads_to_many => (1, Some(backoff(group.checks, SLOWEST))),
             Retries::Forever if joined => (1, Some(SLOWEST)),
             Retries::Forever => (CALLS, Some(retry_interval)),
             Retries::Times(times) => (1, (!joined && group.rounds <= times).then_some(retry_interval)),
@@ -103,6 +108,12 @@ impl Node {
         group.is_some_and(|group| group.config.urls.iter().any(|url| self.is_known(&Place::of(url))))
     }
 
+    /// Whether a URL of the group leads to members without being one's own.
+    fn leads_to_many(&self, name: &str) -> bool {
+        let group = self.groups.get(name);
+        group.is_some_and(|group| group.config.urls.iter().any(|url| self.is_shared(&Place::of(url))))
+    }
+
     /// Whether a bootstrap group has the place.
     pub(super) fn is_configured(&self, place: &Place) -> bool {
         is_configured(&self.groups, place)
@@ -118,4 +129,6 @@ fn is_configured(groups: &BTreeMap<String, Group>, place: &Place) -> bool {
 pub(super) struct Group {
     config: BootstrapGroup,
     rounds: u32,
+    /// Calls in a row to a URL that leads to many while one of them is known.
+    checks: u32,
 }

@@ -139,7 +139,8 @@ impl Node {
         if url.same_place(&self.settings.local.listen_url) {
             return;
         }
-        if !matches!(reason, Reason::Led(_) | Reason::Moved(_)) && self.is_known(&place) {
+        let is_check = matches!(reason, Reason::Group { .. }) && self.is_shared(&place);
+        if !is_check && !matches!(reason, Reason::Led(_) | Reason::Moved(_)) && self.is_known(&place) {
             return;
         }
         if self.contacts.len() >= MAX_CONTACTS && !self.contacts.contains_key(&place) && !self.is_configured(&place) {
@@ -174,6 +175,7 @@ impl Node {
             Reason::Group { name, calls } => {
                 contact.group = Some(name);
                 contact.calls_left = calls;
+                contact.in_doubt |= is_check;
                 now
             }
         };
@@ -190,6 +192,11 @@ impl Node {
         let contact = self.contacts.get(place);
         let led_to = contact.and_then(|contact| contact.leads_to.as_ref());
         self.peers.by_place(place).is_some() || led_to.is_some_and(|id| self.peers.contains(id))
+    }
+
+    /// Whether the place is no member's own and led to one all the same: next time it may lead to another.
+    pub(super) fn is_shared(&self, place: &Place) -> bool {
+        self.peers.by_place(place).is_none() && self.is_known(place)
     }
 }
 

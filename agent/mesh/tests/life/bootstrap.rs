@@ -191,14 +191,26 @@ fn a_load_balancer_that_led_to_ourselves_is_asked_again_while_we_are_alone() {
     bench.node.handle_session_opened(&b.id, bench.now);
     bench.actions();
 
-    // It leads to a member now, so it is left alone for as long as that is known.
-    for _ in 0..60 {
+    // It leads to a member now, but may lead to others next time, who know nothing of that one: it is asked again, soon at
+    // first, then once a minute.
+    let mut asked_at = vec![];
+    for second in 0..300 {
         bench.register(&b, &[]).unwrap();
-        bench.pass(secs(5));
-        assert!(!bench.actions().contains(&"meet https://balancer".to_string()));
+        bench.pass(secs(1));
+        if bench.actions().contains(&"meet https://balancer".to_string()) {
+            asked_at.push(second);
+            bench.node.handle_met(&url("https://balancer"), Ok(&registration(&b, &[])), bench.now).unwrap();
+        }
         let answer = registration(&b, &[]);
         bench.node.handle_registered(&b.id, Ok(&answer), bench.now).unwrap();
     }
+    assert!(asked_at.iter().filter(|second| **second < 40).count() >= 4, "{asked_at:?}");
+    assert!(asked_at.len() <= 11, "{asked_at:?}");
+
+    let (c, d) = (member("c", "10.0.0.3/24"), member("d", "10.0.0.4/24"));
+    let answer = registration(&c, std::slice::from_ref(&d));
+    bench.node.handle_met(&url("https://balancer"), Ok(&answer), bench.now).unwrap();
+    assert_eq!(bench.actions(), ["meet https://c"]);
 }
 
 #[test]

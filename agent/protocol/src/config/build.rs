@@ -111,6 +111,7 @@ pub(super) fn config(values: &Values) -> Config {
             auth: Auth {
                 address_certificates: flag(ADDRESS_CERTIFICATES),
                 previous_secrets: values.secrets(PREVIOUS_SECRETS),
+                refuse_original: flag("clustering/auth/refuse_original"),
                 pub_key_size: unsigned("clustering/auth/pub_key_size").unwrap_or(2048),
                 secret: values.secret(SECRET).expect("a required key"),
             },

@@ -31,7 +31,13 @@ macro_rules! groups {
 }
 
 groups! {
-    Auth { address_certificates: bool, previous_secrets: Vec<Secret>, pub_key_size: u32, secret: Secret, }
+    Auth {
+        address_certificates: bool,
+        previous_secrets: Vec<Secret>,
+        pub_key_size: u32,
+        refuse_original: bool,
+        secret: Secret,
+    }
     AuthTiming { early_validity_window: Window, session_max_age: Duration, validity_window: Window, }
     BootstrapGroup { bootstrap_node_urls: Vec<ControlUrl>, bootstrap_retries: Retries, }
     Clustering {

@@ -67,6 +67,13 @@ const AUTH: &[Key] = &[
         "Bits of this process's RSA key",
         "Rounded up to 2048, 3072, 4096 or 8192. Larger keys take long to make.",
     ),
+    ours(
+        "refuse_original",
+        Kind::One(Scalar::Bool),
+        Need::Default("false"),
+        "Refuse nodes that speak the original protocol only",
+        "Those that take neither datagrams nor streams.",
+    ),
     key(
         "secret",
         Kind::One(Scalar::Secret),
