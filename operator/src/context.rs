@@ -11,9 +11,8 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, ResourceExt};
 use tunmesh_crds::{TunMesh, TunMeshAddress, TunMeshMember};
 
-use crate::error::Error;
 use crate::inject::{self, Defaults};
-use crate::mesh::{Look, Surroundings};
+use crate::known::{Look, Surroundings};
 use crate::metrics::Metrics;
 use crate::trust::MeshTrust;
 
@@ -85,7 +84,8 @@ pub struct Context {
     published: Mutex<HashMap<String, Published>>,
     /// By UID of the mesh: when it was last looked at as a whole.
     settled: Mutex<HashMap<String, Instant>>,
-    surroundings: tokio::sync::Mutex<Option<(Instant, Arc<Surroundings>)>>,
+    /// What else there is in the cluster, and when it was read.
+    pub(crate) surroundings: tokio::sync::Mutex<Option<(Instant, Arc<Surroundings>)>>,
     recorder: Recorder,
 }
 
@@ -178,21 +178,6 @@ impl Context {
         published.insert(mesh_uid.to_owned(), Published { text, outside, at: Instant::now() });
     }
 
-    /// What else there is in the cluster, as of at most [`SURROUNDINGS_AGE`] ago.
-    ///
-    /// # Errors
-    ///
-    /// The API server does not tell.
-    pub async fn surroundings(&self) -> Result<Arc<Surroundings>, Error> {
-        let mut known = self.surroundings.lock().await;
-        if let Some((_, surroundings)) = known.as_ref().filter(|(at, _)| at.elapsed() < SURROUNDINGS_AGE) {
-            return Ok(surroundings.clone());
-        }
-        let surroundings = Arc::new(Surroundings::read(self).await?);
-        *known = Some((Instant::now(), surroundings.clone()));
-        Ok(surroundings)
-    }
-
     /// Whether a mesh may be looked at as a whole; if not, how long not yet. Many pods change together, and all of them are
     /// looked at once.
     pub fn settle(&self, mesh_uid: &str) -> Result<(), Duration> {
@@ -244,6 +229,3 @@ const TRUST_AGE: Duration = Duration::from_secs(300);
 
 /// Age at which what was published is written again, in case somebody changed it.
 const REPUBLISH: Duration = Duration::from_secs(600);
-
-/// Nodes, ranges and helpers change seldom.
-const SURROUNDINGS_AGE: Duration = Duration::from_secs(30);

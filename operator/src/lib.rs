@@ -17,6 +17,7 @@ pub mod error;
 pub mod helper;
 mod hub;
 pub mod inject;
+pub mod known;
 mod labels;
 pub mod layout;
 pub mod member;

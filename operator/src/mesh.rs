@@ -12,8 +12,6 @@ mod surroundings;
 mod trust;
 
 pub use bootstrap::{Endpoint, service, slices};
-pub use look::Look;
 pub(crate) use look::keep as keep_looking;
-pub use networks::{Occupied, Refused, choose};
+pub use networks::{Refused, choose};
 pub(crate) use reconcile::reconcile;
-pub use surroundings::Surroundings;

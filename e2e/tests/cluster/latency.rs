@@ -6,10 +6,10 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, PostParams, WatchEvent, WatchParams};
+use kube::api::{Api, DeleteParams, LogParams, PostParams, WatchEvent, WatchParams};
 use tokio::time::timeout;
 
-use crate::support::{IDLE, START, Stage, eventually, median_and_p90, pod, stateful_set};
+use crate::support::{APP, IDLE, START, Stage, eventually, median_and_p90, pod, stateful_set};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs make e2e"]
@@ -60,9 +60,8 @@ async fn member(stage: &Stage, name: &str, script: &str) -> (Duration, Duration)
     let written = timeout(START, written).await.unwrap();
     let pods: Api<Pod> = stage.api();
     let reached = eventually(&format!("the first ping of {name}"), START, || async {
-        let logs =
-            stage.cluster.kubectl(&["--namespace", &stage.namespace, "logs", name, "--container=app", "--timestamps"]);
-        let logs = logs.map_err(|error| error.to_string())?;
+        let params = LogParams { container: Some(APP.into()), timestamps: true, ..LogParams::default() };
+        let logs = pods.logs(name, &params).await.map_err(|error| error.to_string())?;
         let line = logs.lines().find(|line| line.ends_with(" reached")).ok_or_else(|| "no answer yet".to_owned())?;
         // The runtime of the node notes when a line was written; node and test have one clock.
         let at: Timestamp = line.split_whitespace().next().unwrap_or_default().parse().unwrap();

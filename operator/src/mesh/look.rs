@@ -22,16 +22,8 @@ use tokio_rustls::TlsConnector;
 use tunmesh_crds::TunMesh;
 
 use crate::context::Context;
+use crate::known::Look;
 use crate::layout::PORT;
-
-/// What a few members said last.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Look {
-    /// Mesh addresses of the members they know, none that has gone silent.
-    pub members: BTreeSet<Ipv4Addr>,
-    /// Largest packet, in bytes, that fits every path they have measured.
-    pub largest_packet: Option<u16>,
-}
 
 /// Looks at every mesh again and again, and tells `changed` of those of which something new is known.
 pub(crate) async fn keep(context: Arc<Context>, changed: impl Fn(&TunMesh) + Send) {

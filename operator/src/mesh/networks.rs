@@ -4,16 +4,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tunmesh_crds::MeshReason;
 
-/// A network that something else in the cluster uses.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Occupied {
-    /// The network.
-    pub network: IpNet,
-    /// Who uses it, for people: `pods of node a`.
-    pub by: String,
-    /// Whether that is another mesh.
-    pub mesh: bool,
-}
+use crate::known::Occupied;
 
 /// Why a mesh cannot have networks.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -71,7 +71,7 @@ impl Plan {
         if before.trust.authority_expires.is_some() {
             trust = Some(trust::ensure(context, mesh).await?);
         }
-        let surroundings = context.surroundings().await?;
+        let surroundings = surroundings::current(context).await?;
         let mut occupied = surroundings.occupied.clone();
         occupied.extend(surroundings::of_other_meshes(mesh, &context.stores.meshes.state()));
         let recorded = &before.address_pools;

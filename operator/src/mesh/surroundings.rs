@@ -1,4 +1,5 @@
-use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
@@ -10,27 +11,24 @@ use tunmesh_crds::{NamespacesFrom, TunMesh};
 
 use crate::context::Context;
 use crate::error::Error;
+use crate::known::{Occupied, Surroundings};
 use crate::layout;
 use crate::pods::is_ready;
 
-use super::networks::Occupied;
-
-/// What else there is in the cluster that a mesh has to do with.
-#[derive(Clone, Debug, Default)]
-pub struct Surroundings {
-    /// Networks of pods, Services and nodes.
-    pub occupied: Vec<Occupied>,
-    /// Addresses of nodes at which a `NodePort` answers.
-    pub nodes: Vec<String>,
-    /// Nodes whose node helper is ready.
-    pub helpers: BTreeSet<String>,
-    /// Whether pods with the label are sent to the webhook.
-    pub webhook: bool,
+/// What else there is in the cluster, as of at most [`MAX_AGE`] ago.
+pub(super) async fn current(context: &Context) -> Result<Arc<Surroundings>, Error> {
+    let mut known = context.surroundings.lock().await;
+    if let Some((_, surroundings)) = known.as_ref().filter(|(at, _)| at.elapsed() < MAX_AGE) {
+        return Ok(surroundings.clone());
+    }
+    let surroundings = Arc::new(Surroundings::read(context).await?);
+    *known = Some((Instant::now(), surroundings.clone()));
+    Ok(surroundings)
 }
 
 impl Surroundings {
     /// Asks the API server.
-    pub(crate) async fn read(context: &Context) -> Result<Self, Error> {
+    async fn read(context: &Context) -> Result<Self, Error> {
         let client = || context.client.clone();
         // From the API server's own cache, not its database.
         let all = ListParams::default().match_any();
@@ -75,7 +73,7 @@ impl Surroundings {
 }
 
 /// Networks of other meshes whose pods can be in the namespaces of `mesh`: one pod network would have both.
-pub(super) fn of_other_meshes(mesh: &TunMesh, all: &[std::sync::Arc<TunMesh>]) -> Vec<Occupied> {
+pub(super) fn of_other_meshes(mesh: &TunMesh, all: &[Arc<TunMesh>]) -> Vec<Occupied> {
     let reaches_out = |mesh: &TunMesh| mesh.spec.members.namespaces.from != NamespacesFrom::Same;
     let others = all.iter().filter(|other| other.uid() != mesh.uid());
     let meets = |other: &TunMesh| reaches_out(mesh) || reaches_out(other) || other.namespace() == mesh.namespace();
@@ -93,3 +91,6 @@ fn is_served(webhooks: &MutatingWebhookConfiguration) -> bool {
     let hooks = webhooks.webhooks.as_deref().unwrap_or_default();
     hooks.iter().any(|hook| hook.client_config.ca_bundle.is_some())
 }
+
+/// Nodes, ranges and helpers change seldom.
+const MAX_AGE: Duration = Duration::from_secs(30);
