@@ -13,7 +13,7 @@ use crate::support::{APP, IDLE, START, Stage, eventually, median_and_p90, pod, s
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs make e2e"]
-async fn a_pod_is_in_its_mesh_within_a_second_of_the_same_pod_without_a_sidecar() {
+async fn a_pod_is_in_its_mesh_soon_after_the_same_pod_without_a_sidecar_would_be_ready() {
     let stage = Stage::new("latency").await;
     stage.mesh("home").await;
     stage.apply(&stateful_set("db", 1, Some("home"), IDLE));

@@ -68,7 +68,7 @@ async fn two_pods_that_start_together_find_each_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs make e2e"]
-async fn pods_of_two_nodes_get_most_of_the_pod_network_through_the_mesh() {
+async fn pods_of_two_nodes_get_a_good_part_of_the_pod_network_through_the_mesh() {
     let stage = Stage::new("rate").await;
     stage.mesh("fast").await;
     stage.apply(&deployment("peer", 2, Some("fast"), "trap exit TERM; iperf3 --server & wait"));
@@ -91,7 +91,7 @@ async fn pods_of_two_nodes_get_most_of_the_pod_network_through_the_mesh() {
         "TCP of one stream between two nodes: mesh {through:.2} Gbit/s, pod network {plain:.2} Gbit/s, ratio {:.2}",
         through / plain
     );
-    assert!(through > 0.0 && plain > 0.0);
+    assert!(through > LEAST_RATIO * plain, "{through} {plain}");
 }
 
 /// Every pod asks every other, in both families, all at once.
@@ -154,3 +154,6 @@ fn rate(stage: &Stage, client: &str, server: &str) -> f64 {
 }
 
 const ROUNDS: usize = 3;
+
+/// Both ends, the nodes between them and everything else share the processors of one machine; 0.45 was measured on a busy one.
+const LEAST_RATIO: f64 = 0.3;

@@ -13,7 +13,7 @@ use crate::support::{IDLE, START, SYSTEM, Stage, containers, deployment, eventua
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs make e2e"]
-async fn a_sidecar_that_is_killed_has_its_device_again_within_a_second() {
+async fn a_sidecar_that_is_killed_has_its_device_again_within_two_seconds() {
     let stage = Stage::new("killed").await;
     let (from, to) = two_pods(&stage).await;
     let (id, restarts) = containers(&to)[SIDECAR].clone();
