@@ -1,4 +1,3 @@
-use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
@@ -40,19 +39,7 @@ async fn a_pod_of_another_namespace_is_not_taken_for_a_place_in_a_stateful_set()
     let thief = Lab::new("set-thief").await;
     let operator = Operator::start(lab.client.clone()).await;
     lab.mesh("m", json!({"members": {"namespaces": {"from": "All"}}})).await;
-    let set = json!({
-        "metadata": {"name": "db"},
-        "spec": {
-            "serviceName": "db",
-            "selector": {"matchLabels": {"app": "db"}},
-            "template": {
-                "metadata": {"labels": {"app": "db"}},
-                "spec": {"containers": [{"name": "db", "image": "db"}]},
-            },
-        },
-    });
-    let set: StatefulSet = serde_json::from_value(set).unwrap();
-    let set = lab.api::<StatefulSet>().create(&PostParams::default(), &set).await.unwrap();
+    let set = lab.stateful_set("db").await;
     let owned = || -> Value {
         let owner = json!({
             "apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": set.uid().unwrap(), "controller": true,

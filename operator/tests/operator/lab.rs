@@ -8,6 +8,7 @@ use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
@@ -123,6 +124,22 @@ impl Lab {
         });
         merge(&mut pod, more);
         self.api().create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap()
+    }
+
+    pub(crate) async fn stateful_set(&self, name: &str) -> StatefulSet {
+        let set = json!({
+            "metadata": {"name": name},
+            "spec": {
+                "serviceName": name,
+                "selector": {"matchLabels": {"app": name}},
+                "template": {
+                    "metadata": {"labels": {"app": name}},
+                    "spec": {"containers": [{"name": name, "image": name}]},
+                },
+            },
+        });
+        let set: StatefulSet = serde_json::from_value(set).unwrap();
+        self.api().create(&PostParams::default(), &set).await.unwrap()
     }
 
     /// What a kubelet writes when the sidecar is ready.

@@ -1,6 +1,6 @@
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use tunmesh_crds::AddressPhase;
 
@@ -44,19 +44,7 @@ async fn the_place_in_a_stateful_set_keeps_its_address() {
     let lab = Lab::new("set").await;
     let operator = Operator::start(lab.client.clone()).await;
     let mesh = lab.mesh("m", json!({})).await;
-    let set = json!({
-        "metadata": {"name": "db"},
-        "spec": {
-            "serviceName": "db",
-            "selector": {"matchLabels": {"app": "db"}},
-            "template": {
-                "metadata": {"labels": {"app": "db"}},
-                "spec": {"containers": [{"name": "db", "image": "db"}]},
-            },
-        },
-    });
-    let set: StatefulSet = serde_json::from_value(set).unwrap();
-    let set = lab.api::<StatefulSet>().create(&PostParams::default(), &set).await.unwrap();
+    let set = lab.stateful_set("db").await;
     let owned = |secret: &str| -> Value {
         json!({"metadata": {
             "annotations": {"tunmesh.io/secret": secret},
