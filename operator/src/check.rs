@@ -1,6 +1,6 @@
 //! Diagnosis of a cluster: what keeps its meshes from working, each finding with a code, where, its cause and its fix.
 //!
-//! [`mod@gather`] asks the API server and writes down [`Facts`]; every check is a pure function of those. docs/operations.md
+//! `gather` asks the API server and writes down `Facts`; every check is a pure function of those. docs/operations.md
 //! has a section per code.
 
 mod cluster;
