@@ -83,6 +83,16 @@ pub(crate) enum Command {
         /// IP address that replaces the host of clustering.control_api_advertise_url
         #[arg(long, env = "TUNMESH_ADVERTISE_ADDRESS")]
         advertise_address: Option<IpAddr>,
+        /// Start the node as a process of its own, and again at once when a signal ends it that nobody sent to this one;
+        /// after more than 5 such ends within 60 s end as it did. This process keeps the rights it was started with
+        #[arg(long)]
+        supervise: bool,
+        /// Process number of the one that supervises
+        #[arg(long, hide = true, conflicts_with = "supervise")]
+        supervised_by: Option<i32>,
+        /// How the node before this one ended
+        #[arg(long, hide = true, requires = "supervised_by")]
+        previous_end: Option<String>,
     },
     /// Show the members, traffic and drops of the node in this network namespace
     Status {

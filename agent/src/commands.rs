@@ -1,4 +1,4 @@
-//! Every command but `run`, which has a room of its own.
+//! Every command but `run`, which has rooms of its own.
 
 mod check;
 mod demo;
@@ -12,8 +12,8 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 
 use crate::args::{Args, Command, ConfigCommand, ExportCommand};
-use crate::run;
 use crate::settings::{self, Source};
+use crate::{run, supervise};
 
 /// Does what the command line says.
 pub(crate) fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
@@ -34,7 +34,13 @@ pub(crate) fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
         Command::DemoStage { json, keep, seconds } => demo::stage(&demo::Options { json, keep, seconds })?,
         Command::Export { command: ExportCommand::Wg { config, name, qr } } => export::wg(&config, &name, qr)?,
         Command::Ready { device, wait } => ready::wait(device.as_deref(), wait)?,
-        Command::Run { config, advertise_address } => run::run(&Source { path: config, advertise_address })?,
+        Command::Run { supervise: true, .. } => return supervise::run(),
+        Command::Run { config, advertise_address, supervise: false, supervised_by, previous_end } => {
+            if let Some(supervisor) = supervised_by {
+                supervise::join(supervisor)?;
+            }
+            run::run(&Source { path: config, advertise_address }, previous_end.as_deref())?;
+        }
         Command::Status { device, json, watch } => status::show(&device, json, watch)?,
         Command::Version => print(&format!("tunmesh {}\n", env!("CARGO_PKG_VERSION")))?,
     }

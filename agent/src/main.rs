@@ -23,6 +23,7 @@ mod settings;
 mod shared;
 mod status;
 mod stream;
+mod supervise;
 mod tls;
 mod wireguard;
 

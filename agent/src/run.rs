@@ -6,6 +6,7 @@
 mod confinement;
 mod device;
 mod reload;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -47,11 +48,16 @@ use crate::tls::{self, Tls};
 use crate::{keys, logging, settings, status};
 
 /// Runs a node until SIGTERM, SIGINT, or something it cannot go on without fails.
-pub(crate) fn run(source: &Source) -> anyhow::Result<()> {
+///
+/// `previous_end` is how the one before it ended, if a supervisor started this one in its place.
+pub(crate) fn run(source: &Source, previous_end: Option<&str>) -> anyhow::Result<()> {
     memory::keep_freed();
     let parsed = source.read()?;
     let mut config = parsed.config;
     logging::start(config.logging.level, config.logging.format);
+    if let Some(previous_end) = previous_end {
+        tracing::warn!(previous_end, "started again by the supervisor");
+    }
     for warning in &parsed.warnings {
         tracing::warn!(%warning, "configuration");
     }
@@ -161,7 +167,9 @@ async fn node(shared: Arc<Shared>, parts: Parts) -> anyhow::Result<()> {
     ));
     let (failed, mut failure) = mpsc::channel(1);
     data::start(&shared, &device, &parts.sockets, &notices, &failed).context("failed to start a packet thread")?;
-    let watcher = tokio::spawn(reload::watch(Arc::clone(&shared), parts.source, hang_up, reload));
+    let device_due = Arc::new(Notify::new());
+    let upkeep = tokio::spawn(upkeep::watch(Arc::clone(&shared), Arc::clone(&device), Arc::clone(&device_due)));
+    let watcher = tokio::spawn(reload::watch(Arc::clone(&shared), parts.source, hang_up, reload, device_due));
     let reporter = tokio::spawn(status::serve(Arc::clone(&shared), device, parts.sockets, parts.status));
 
     // Every one of these tasks runs for as long as the process; the first to end ends it.
@@ -171,6 +179,7 @@ async fn node(shared: Arc<Shared>, parts: Parts) -> anyhow::Result<()> {
         Some(error) = failure.recv() => bail!("the device or the socket failed: {error}"),
         ended = server => bail!("the API server ended: {ended:?}"),
         ended = owner => bail!("the owner of the mesh ended: {ended:?}"),
+        ended = upkeep => bail!("the upkeep of the device ended: {ended:?}"),
         ended = watcher => bail!("the reload watcher ended: {ended:?}"),
         ended = reporter => bail!("the status socket failed: {ended:?}"),
     }

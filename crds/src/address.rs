@@ -5,9 +5,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::schema;
+use crate::period::is_period;
+use crate::{Period, schema};
 
-/// The claim of one address of one mesh. Immutable: its creation is the claim, its deletion the end of it.
+/// The claim of one address of one mesh. Its creation is the claim, its deletion the end of it.
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
     group = "tunmesh.io",
@@ -32,7 +33,7 @@ use crate::schema;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self == oldSelf")
+#[x_kube(validation = Rule::new("self.mesh == oldSelf.mesh && self.address == oldSelf.address && self.owner == oldSelf.owner")
     .message("spec cannot be changed, since a claim is its creation: delete the TunMeshAddress and make another"))]
 pub struct TunMeshAddressSpec {
     /// The mesh the address is of.
@@ -42,6 +43,12 @@ pub struct TunMeshAddressSpec {
     pub address: IpAddr,
     /// Whose it is.
     pub owner: AddressOwner,
+    /// How long the longest certificate that names the address is valid, written before it is issued. Once given back, the
+    /// address rests for twice this long. It can only grow, since a certificate that was issued stays valid.
+    #[x_kube(validation = Rule::new(concat!("!", is_period!("self"), " || duration(self) >= duration(oldSelf)"))
+        .message("certificateLifetime can only grow, since a certificate that was issued stays valid: put it back"))]
+    #[serde(default = "longest")]
+    pub certificate_lifetime: Period,
 }
 
 /// The mesh an address is of.
@@ -128,6 +135,11 @@ pub enum AddressPhase {
 
 fn ordinal(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "integer", "format": "int32", "minimum": 0})
+}
+
+/// The longest that `spec.trust.certificateLifetime` of a mesh can be.
+const fn longest() -> Period {
+    Period::from_hours(8760)
 }
 
 /// [`address_name`](crate::address_name()) as a CEL rule. Of IPv6, the full form has 39 characters.

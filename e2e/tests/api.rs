@@ -179,7 +179,9 @@ fn claim(namespace: &str, uid: &str, address: IpAddr, owner: &str) -> TunMeshAdd
         uid: owner.into(),
         ordinal: None,
     };
-    TunMeshAddress::new(&address_name(uid, address), TunMeshAddressSpec { mesh, address, owner })
+    let certificate_lifetime = "24h".parse().unwrap();
+    let spec = TunMeshAddressSpec { mesh, address, owner, certificate_lifetime };
+    TunMeshAddress::new(&address_name(uid, address), spec)
 }
 
 /// Whether `whole` has every field of `part` with its value.

@@ -15,4 +15,4 @@ mod review;
 
 pub use claiming::{Claiming, Holder, Step};
 pub use pools::Pools;
-pub use review::{Owner, Phase, Rules, Verdict, review};
+pub use review::{Owner, Phase, Rules, Verdict, rest, review};

@@ -57,8 +57,8 @@ pub(crate) enum Command {
         /// Time between the two looks after which the owner of an address counts as gone, such as 5s
         #[arg(long, default_value = "5s", value_parser = period)]
         confirm: Duration,
-        /// How long an address rests before it is given out again, if less than twice the certificate lifetime of its mesh,
-        /// such as 1h
+        /// How long an address rests before it is given out again, if less than twice the lifetime of its certificates, such
+        /// as 1h
         #[arg(long, value_parser = period)]
         quarantine: Option<Duration>,
     },

@@ -27,7 +27,7 @@ pub struct Settings {
     pub cluster_domain: String,
     /// Time between the two looks after which an owner counts as gone.
     pub confirm: Duration,
-    /// How long an address rests, if less than twice the certificate lifetime of its mesh.
+    /// How long an address rests, if less than twice the lifetime of its certificates.
     pub quarantine: Option<Duration>,
 }
 

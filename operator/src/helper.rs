@@ -7,11 +7,15 @@
 //!   -> device in the namespace -> its queues to the agent, no copy kept
 //! ```
 //!
+//! An agent that runs asks in the same way, for no queue, when its file says that networks or MTU changed; the device is then
+//! brought to what the objects say at that moment.
+//!
 //! Whoever connects may be any container of the pod, as any user: only the token counts, which the sidecar alone has mounted.
 //! A namespace that is unmounted is let go at once, as a listener in it would keep it, and its devices, alive. What was
 //! handed over needs no helper any more.
 
 mod clients;
+mod homes;
 mod identity;
 mod metrics;
 mod mounts;

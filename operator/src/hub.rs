@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt, pin_mut};
 use kube::Resource;
 use kube::runtime::reflector::store::Writer;
-use kube::runtime::reflector::{Lookup, ObjectRef, Store};
+use kube::runtime::reflector::{Lookup, Store};
 use kube::runtime::watcher::{self, Event};
 
 /// What happened to an object.
@@ -54,19 +54,56 @@ pub(crate) async fn follow<K>(
 fn restarted<K>(store: &Store<K>, before: Vec<Arc<K>>, tell: &mut impl FnMut(Change<'_, K>))
 where
     K: Lookup + Clone + 'static,
-    K::DynamicType: Clone + Default + Eq + Hash,
+    K::DynamicType: Clone + Eq + Hash,
 {
     let now = store.state();
-    let names: HashSet<_> = now.iter().map(|object| reference(&**object)).collect();
-    for object in before.iter().filter(|object| !names.contains(&reference(&***object))) {
+    // Not by name: what was deleted and made again is another object.
+    let uids: HashSet<_> = now.iter().map(|object| object.uid()).collect();
+    for object in before.iter().filter(|object| !uids.contains(&object.uid())) {
         tell(Change::Deleted(object));
     }
     now.iter().for_each(|object| tell(Change::Applied(object)));
 }
 
-fn reference<K: Lookup>(object: &K) -> ObjectRef<K>
-where
-    K::DynamicType: Default,
-{
-    ObjectRef::from(object)
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::runtime::reflector::store;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_made_again_under_its_name_while_a_watch_was_broken_is_told_as_deleted_and_as_applied() {
+        let listed = |uids: &[&str]| {
+            let pods = uids.iter().map(|uid| Event::InitApply(pod(uid)));
+            [Event::Init].into_iter().chain(pods).chain([Event::InitDone]).collect::<Vec<_>>()
+        };
+        let events = listed(&["stays", "old"]).into_iter().chain(listed(&["stays", "new"])).map(Ok);
+        let mut told = Vec::new();
+
+        let (_, writer) = store();
+        let tell = |change: Change<'_, Pod>| {
+            told.push(match change {
+                Change::Applied(pod) => ("applied", pod.metadata.uid.clone().unwrap()),
+                Change::Deleted(pod) => ("deleted", pod.metadata.uid.clone().unwrap()),
+            });
+        };
+        follow(stream::iter(events), writer, tell).await;
+
+        let again = told.split_off(2);
+        assert_eq!(again[0], ("deleted", "old".to_owned()));
+        let mut applied = again[1..].to_vec();
+        applied.sort();
+        assert_eq!(applied, [("applied", "new".to_owned()), ("applied", "stays".to_owned())]);
+    }
+
+    /// All but the one that stays have one name.
+    fn pod(uid: &str) -> Pod {
+        let mut pod = Pod::default();
+        pod.metadata.name = Some(if uid == "stays" { "b" } else { "a" }.to_owned());
+        pod.metadata.namespace = Some("default".to_owned());
+        pod.metadata.uid = Some(uid.to_owned());
+        pod
+    }
 }

@@ -71,7 +71,7 @@ pub async fn run(client: Client, options: Options, mut shutdown: watch::Receiver
         serve::metrics(options.metrics, registry.clone(), ready).await?.boxed(),
         control(works.meshes, &stores.meshes, mesh::reconcile, &context),
         control(works.claims, &stores.claims, claims::reconcile, &context),
-        control(works.members, &stores.members, member::reconcile_outside, &context),
+        control(works.members, &stores.members, member::reconcile, &context),
         control(works.pods, &stores.pods, member::reconcile_pod, &context),
     ];
     let stopped = shutdown.clone();

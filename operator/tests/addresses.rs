@@ -1,5 +1,5 @@
 //! Two operators with caches of any age, pods that come, go and come again under their names: against a model of the API
-//! server, which takes a claim once, no address is ever two living members'.
+//! server, which takes a claim once, no address is ever two living members', nor one's of which another has a certificate.
 #![expect(clippy::unwrap_used, reason = "what tests share fails like a test")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tunmesh_crds::{AddressOwner, OwnerKind};
-use tunmesh_operator::addresses::{Claiming, Holder, Owner, Phase, Pools, Rules, Step, Verdict, review};
+use tunmesh_operator::addresses::{Claiming, Holder, Owner, Phase, Pools, Rules, Step, Verdict, rest, review};
 
 /// What happens next. Numbers choose among what there is.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,10 @@ enum Event {
     ReviewBegun(usize, usize),
     /// An operator makes one request of one thing that it has begun.
     Request(usize, usize),
+    /// A person sets another lifetime of certificates.
+    LifetimeSet(u64),
+    /// The member of a pod gets another certificate.
+    Renewed(usize),
     Passed(u64),
 }
 
@@ -34,6 +38,8 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (0..2_usize, 0..NAMES).prop_map(|(operator, pod)| Event::ClaimBegun(operator, pod)),
         3 => (0..2_usize, 0..8_usize).prop_map(|(operator, claim)| Event::ReviewBegun(operator, claim)),
         8 => (0..2_usize, 0..4_usize).prop_map(|(operator, job)| Event::Request(operator, job)),
+        1 => (1..LONGEST).prop_map(Event::LifetimeSet),
+        1 => (0..NAMES).prop_map(Event::Renewed),
         1 => (0..40_u64).prop_map(Event::Passed),
     ]
 }
@@ -75,6 +81,15 @@ struct Api {
     claims: BTreeMap<Ipv4Addr, Claim>,
     /// Addresses of members by the UID of the pod: made once, never changed.
     members: BTreeMap<u64, Ipv4Addr>,
+    certificates: Vec<Certificate>,
+}
+
+/// A certificate that names an address.
+#[derive(Clone, Copy, Debug)]
+struct Certificate {
+    address: Ipv4Addr,
+    owner: u64,
+    ends: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -82,14 +97,23 @@ struct Claim {
     owner: u64,
     phase: Phase,
     version: u64,
+    /// Of the certificates that name the address, the longest.
+    lifetime: Duration,
 }
 
-#[derive(Default)]
 struct World {
     api: Api,
     operators: [Operator; 2],
     now: Duration,
     made: u64,
+    lifetime: Duration,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        let lifetime = Duration::from_secs(15);
+        Self { api: Api::default(), operators: Default::default(), now: Duration::ZERO, made: 0, lifetime }
+    }
 }
 
 #[derive(Default)]
@@ -126,8 +150,26 @@ impl World {
             Event::ClaimBegun(operator, name) => self.operators[operator].begin(name),
             Event::ReviewBegun(operator, index) => self.begin_review(operator, index),
             Event::Request(operator, index) => self.request(operator, index),
+            Event::LifetimeSet(secs) => self.lifetime = Duration::from_secs(secs),
+            Event::Renewed(name) => {
+                if let Some(uid) = self.api.pods.get(&name).copied() {
+                    self.issue(uid);
+                }
+            }
             Event::Passed(secs) => self.now += Duration::from_secs(secs),
         }
+    }
+
+    /// Gives the member of a pod that is there a certificate, once the claim says how long one can last.
+    fn issue(&mut self, owner: u64) {
+        let Some(address) = self.api.members.get(&owner).copied() else { return };
+        let claim = self.api.claims.get_mut(&address).filter(|claim| claim.owner == owner);
+        let Some(claim) = claim.filter(|_| self.api.pods.values().any(|uid| *uid == owner)) else { return };
+        if claim.lifetime < self.lifetime {
+            self.made += 1;
+            (claim.lifetime, claim.version) = (self.lifetime, self.made);
+        }
+        self.api.certificates.push(Certificate { address, owner, ends: self.now + self.lifetime });
     }
 
     fn begin_review(&mut self, operator: usize, index: usize) {
@@ -137,7 +179,8 @@ impl World {
         let is_living = self.api.pods.values().any(|uid| *uid == claim.owner);
         let has_another = self.api.members.get(&claim.owner).is_some_and(|has| has != address);
         let owner = if is_living && !has_another { Owner::Present } else { Owner::Gone };
-        let verdict = review(claim.phase, owner, self.now, RULES);
+        let rules = Rules { confirm: CONFIRM, quarantine: rest(claim.lifetime, None) };
+        let verdict = review(claim.phase, owner, self.now, rules);
         let job = Job::Apply { address: *address, version: claim.version, verdict };
         self.operators[operator].jobs.push_back(job);
     }
@@ -147,6 +190,7 @@ impl World {
         let Some(mut job) = operator.jobs.remove(index) else {
             return;
         };
+        let mut held = None;
         let is_done = match &mut job {
             Job::Apply { address, version, verdict } => {
                 self.made += 1;
@@ -161,7 +205,8 @@ impl World {
                 match step {
                     Step::Create(address) if self.api.claims.contains_key(&address) => *taken = Some(address),
                     Step::Create(address) => {
-                        let claim = Claim { owner: *uid, phase: Phase::Claimed, version: self.made };
+                        let (phase, lifetime) = (Phase::Claimed, self.lifetime);
+                        let claim = Claim { owner: *uid, phase, version: self.made, lifetime };
                         self.api.claims.insert(address, claim);
                         claiming.created(address);
                     }
@@ -171,6 +216,7 @@ impl World {
                     },
                     Step::Held(address) => {
                         self.api.members.entry(*uid).or_insert(address);
+                        held = Some(*uid);
                     }
                     Step::Exhausted => {}
                 }
@@ -180,15 +226,22 @@ impl World {
         if !is_done {
             operator.jobs.insert(index, job);
         }
+        if let Some(uid) = held {
+            self.issue(uid);
+        }
     }
 
-    /// The claim of every living member stands: nobody else can get its address.
+    /// The claim of every living member stands, and of every certificate that is good: nobody else can get its address.
     fn check(&self) -> Result<(), TestCaseError> {
         for uid in self.api.pods.values() {
             if let Some(address) = self.api.members.get(uid) {
                 let owner = self.api.claims.get(address).map(|claim| claim.owner);
                 prop_assert_eq!(owner, Some(*uid), "{} of {}: {:?}", address, uid, self.api);
             }
+        }
+        for certificate in self.api.certificates.iter().filter(|certificate| certificate.ends > self.now) {
+            let owner = self.api.claims.get(&certificate.address).map(|claim| claim.owner);
+            prop_assert_eq!(owner, Some(certificate.owner), "{:?}: {:?}", certificate, self.api);
         }
         Ok(())
     }
@@ -243,4 +296,7 @@ fn owner(uid: u64) -> AddressOwner {
 /// Pods at most; there are six addresses.
 const NAMES: usize = 4;
 
-const RULES: Rules = Rules { confirm: Duration::from_secs(5), quarantine: Duration::from_secs(30) };
+const CONFIRM: Duration = Duration::from_secs(5);
+
+/// Seconds that a certificate lasts are fewer.
+const LONGEST: u64 = 40;

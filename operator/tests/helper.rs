@@ -104,15 +104,73 @@ async fn the_token_of_another_pod_gets_nothing_where_a_device_is_or_its_own_is()
     let first = ask(&of_web, &web).await.unwrap();
 
     let in_its_pod = ask(&of_web, &db).await;
+    let update = update(&of_web, &db).await;
     let with_its_token = ask(&of_other, &web).await;
 
     assert!(matches!(in_its_pod, Err(TunError::Refused { reason: Some(Refusal::Device), .. })), "{in_its_pod:?}");
+    assert!(matches!(update, Err(TunError::Refused { reason: Some(Refusal::Device), .. })), "{update:?}");
     assert!(
         matches!(with_its_token, Err(TunError::Refused { reason: Some(Refusal::Token), .. })),
         "{with_its_token:?}"
     );
     assert_eq!(addresses(&of_web), ["10.77.0.5/32", "fd77::a4d:5/128"]);
     assert_eq!(ip(&of_other, "-o link show type tun"), "");
+    drop(first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_added_to_a_mesh_reaches_the_device_of_an_agent_that_runs() {
+    let cluster = Cluster::new("added").await;
+    let helper = Running::start(&cluster, "added");
+    let pod = cluster.member("web", [10, 77, 0, 5]).await;
+    let token = cluster.token(&pod, HELPER_AUDIENCE).await;
+    let netns = helper.namespace("pod");
+    let agent = ask(&netns, &token).await.unwrap();
+
+    let status = json!({"addressPools": ["10.77.0.0/16", "fd77::/64", "10.78.0.0/16"], "mtu": 1300});
+    cluster.status::<TunMesh>("blue", status).await;
+    let updated = update(&netns, &token).await;
+
+    assert_eq!(updated.unwrap(), 1300);
+    assert!(ip(&netns, "link show dev tunmesh0").contains("mtu 1300"));
+    let route = ip(&netns, "route get 10.78.9.9");
+    assert!(route.contains("dev tunmesh0 src 10.77.0.5"), "{route}");
+    assert!(ip(&netns, "route show type unreachable").contains("10.78.0.0/16"));
+    for _flow in 0..32 {
+        // A queue more, that nobody reads, would have some of them.
+        assert_carries(&netns, &agent);
+    }
+    assert!(helper.metrics().contains("tunmesh_helper_hand_over_seconds_count 1"), "{}", helper.metrics());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_whose_sandbox_was_made_anew_has_its_device_there_though_the_old_one_is_mounted() {
+    let cluster = Cluster::new("sandbox").await;
+    let helper = Running::start(&cluster, "sandbox");
+    let pod = cluster.member("web", [10, 77, 0, 5]).await;
+    cluster.status::<TunMeshMember>("web", json!({"endpoints": ["192.0.2.7:4567"]})).await;
+    let token = cluster.token(&pod, HELPER_AUDIENCE).await;
+    let [old, new] = ["old", "new"].map(|name| helper.namespace(name));
+    for netns in [&old, &new] {
+        ip(netns, "link add eth0 type bridge");
+    }
+    ip(&old, "addr add 192.0.2.7/24 dev eth0");
+    let first = ask(&old, &token).await.unwrap();
+
+    let stolen = ask(&new, &token).await;
+    ip(&new, "addr add 192.0.2.7/24 dev eth0");
+    let with_its_address = ask(&new, &token).await;
+    // What a network plugin does with a sandbox that is to go.
+    ip(&old, "link del eth0");
+    let remade = ask(&new, &token).await;
+    let left = ask(&old, &token).await;
+
+    for refused in [stolen, with_its_address, left] {
+        assert!(matches!(refused, Err(TunError::Refused { reason: Some(Refusal::Token), .. })), "{refused:?}");
+    }
+    let remade = remade.unwrap();
+    assert_eq!(remade.origin, Origin::Fresh);
+    assert_carries(&new, &remade);
     drop(first);
 }
 
@@ -382,6 +440,16 @@ async fn ask(netns: &Arc<Netns>, token: &str) -> Result<Received, TunError> {
     let asking = move || {
         let wanted = Wanted { queues: 2, max_segments: Some(44), token: token.as_bytes() };
         netns.run(|| tun::receive(HELPER_SOCKET, &wanted, LIMIT)).unwrap()
+    };
+    tokio::task::spawn_blocking(asking).await.unwrap()
+}
+
+/// What an agent does when its file says that networks or MTU changed.
+async fn update(netns: &Arc<Netns>, token: &str) -> Result<u32, TunError> {
+    let (netns, token) = (netns.clone(), token.to_owned());
+    let asking = move || {
+        let wanted = Wanted { queues: 2, max_segments: Some(44), token: token.as_bytes() };
+        netns.run(|| tun::update(HELPER_SOCKET, DEVICE, &wanted, LIMIT)).unwrap()
     };
     tokio::task::spawn_blocking(asking).await.unwrap()
 }

@@ -172,6 +172,11 @@ impl Core {
         self.node.reconfigure(node, now.instant);
         let before = std::mem::replace(&mut self.settings, core);
         self.reintroduce(addresses, identity, before.secrets, now);
+        let mtu = self.settings.mtu;
+        for (id, peering) in &mut self.peerings {
+            peering.path.handle_mtu(mtu, now.instant);
+            self.touched.insert(id.clone());
+        }
         let records: Vec<_> = self
             .peerings
             .values()

@@ -22,7 +22,7 @@ pub struct Settings {
 pub struct Change {
     /// Of the v0 core.
     pub node: tunmesh_mesh::Settings,
-    /// Of the core itself. `mtu` and `paths` count for peers that come later.
+    /// Of the core itself. `paths` count for peers that come later.
     pub core: Settings,
     /// Addresses that lead to this node, its own IPv4 address first.
     pub addresses: Vec<IpNet>,

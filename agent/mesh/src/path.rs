@@ -259,6 +259,16 @@ impl Path {
         }
     }
 
+    /// Packets on the device have at most `mtu` bytes from now on. Fewer than before change nothing here: none is larger.
+    pub fn handle_mtu(&mut self, mtu: usize, now: Instant) {
+        if self.size.raise(mtu) {
+            self.fit();
+            if self.has_session {
+                self.probe_size(now);
+            }
+        }
+    }
+
     /// Looks at the path: `sent` and `received` are its packets since the start. To be called every [`TICK`] while
     /// [`is_busy`](Self::is_busy).
     pub fn tick(&mut self, sent: u64, received: u64, now: Instant) {

@@ -1,5 +1,5 @@
 use std::io::{self, Read};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -135,21 +135,52 @@ pub(crate) async fn connect(
 /// Of a name that leads to several nodes any is called, and this one last. In the resolver's order, most like our own
 /// address first (RFC 6724, rule 9), each node would call itself, and parts of a mesh would never find each other.
 async fn reach(url: &ControlUrl) -> io::Result<TcpStream> {
-    let mut addresses: Vec<_> = lookup_host((url.host(), url.port())).await?.collect();
+    let addresses = lookup_host((url.host(), url.port())).await?;
     let mut start = [0; 2];
-    // Without randomness the order is the resolver's.
+    // Without randomness it is the resolver's first.
     let _unavailable = aws_lc_rs::rand::fill(&mut start);
-    let count = addresses.len().max(1);
-    addresses.rotate_left(usize::from(u16::from_ne_bytes(start)) % count);
-    let (mut own, mut failure) = (None, None);
-    for address in addresses {
+    let mut failure = None;
+    for address in in_order(addresses, is_own, usize::from(u16::from_ne_bytes(start))) {
         match TcpStream::connect(address).await {
-            Ok(stream) if stream.local_addr()?.ip() == address.ip() => own = Some(stream),
             Ok(stream) => return Ok(stream),
             Err(error) => failure = Some(error),
         }
     }
-    own.ok_or_else(|| failure.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+    Err(failure.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+}
+
+/// Each address once, beginning with that at `start`, counted around, and then those of this node.
+///
+/// An IPv4 address that is written as an IPv6 one (RFC 4291, section 2.5.5.2) is the same address.
+fn in_order(
+    addresses: impl IntoIterator<Item = SocketAddr>,
+    is_own: impl Fn(SocketAddr) -> bool,
+    start: usize,
+) -> Vec<SocketAddr> {
+    let mut once = Vec::new();
+    for mut address in addresses {
+        address.set_ip(address.ip().to_canonical());
+        if !once.contains(&address) {
+            once.push(address);
+        }
+    }
+    let (own, mut others): (Vec<_>, Vec<_>) = once.into_iter().partition(|address| is_own(*address));
+    let count = others.len().max(1);
+    others.rotate_left(start % count);
+    others.extend(own);
+    others
+}
+
+/// Whether this node would call itself at that address: the kernel then sends from the same one. Nothing is sent for this.
+fn is_own(address: SocketAddr) -> bool {
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let source = || -> io::Result<IpAddr> {
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.connect(address)?;
+        Ok(socket.local_addr()?.ip())
+    };
+    // Where no route leads there is nobody, this node neither.
+    source().is_ok_and(|source| source == address.ip())
 }
 
 /// Whether a connection just opened leads to the member with `address`, by the certificate shown there.
@@ -290,3 +321,56 @@ const IDLE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Largest answer read, in bytes: a registration of 10,000 members has about 2 MB.
 const MAX_REPLY: usize = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn every_other_node_is_called_once_and_this_one_last_wherever_it_begins() {
+        let all = addresses(&["10.0.0.1:4567", "10.0.0.2:4567", "[2001:db8::3]:4567", "10.0.0.4:4567"]);
+        for own in &all {
+            let others: Vec<_> = all.iter().filter(|address| *address != own).copied().collect();
+            for start in 0..2 * all.len() {
+                let order = in_order(all.clone(), |address| address == *own, start);
+
+                let mut expected = others.clone();
+                expected.rotate_left(start % others.len());
+                expected.push(*own);
+                assert_eq!(order, expected, "{own} from {start}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_in_two_forms_is_called_once_and_known_as_ones_own() {
+        let found = addresses(&["[::ffff:10.0.0.1]:4567", "10.0.0.1:4567", "10.0.0.2:4567", "10.0.0.2:4567"]);
+        let [own, other] = addresses(&["10.0.0.1:4567", "10.0.0.2:4567"])[..] else { panic!("two addresses") };
+
+        for start in 0..4 {
+            assert_eq!(in_order(found.clone(), |address| address == own, start), [other, own], "{start}");
+        }
+    }
+
+    #[test]
+    fn one_address_is_called_be_it_ones_own_and_none_is_no_order() {
+        let one = addresses(&["10.0.0.1:4567"]);
+        for start in [0, 1, usize::from(u16::MAX)] {
+            assert_eq!(in_order(one.clone(), |_| true, start), one);
+            assert_eq!(in_order(one.clone(), |_| false, start), one);
+            assert_eq!(in_order([], |_| true, start), []);
+        }
+    }
+
+    #[test]
+    fn an_address_of_this_host_is_its_own_and_others_are_not() {
+        let [own, foreign] = addresses(&["127.0.0.1:4567", "192.0.2.1:4567"])[..] else { panic!("two addresses") };
+
+        assert!(is_own(own));
+        assert!(!is_own(foreign));
+    }
+}

@@ -1,20 +1,24 @@
 use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use tunmesh_packet::Offload;
 use tunmesh_sys::tun::{Offloads, Queue, Tun};
 
 /// The TUN device, shared by all that read or write packets.
-pub(crate) struct Device(Tun);
+pub(crate) struct Device {
+    tun: Tun,
+    mtu: AtomicU32,
+}
 
 impl Device {
     pub(crate) fn new(tun: Tun) -> Self {
-        Self(tun)
+        Self { mtu: AtomicU32::new(tun.mtu()), tun }
     }
 
     /// Writes one complete packet; the kernel takes it whole or not at all, and never blocks.
     pub(crate) fn write(&self, packet: &[u8]) -> io::Result<()> {
         if !self.offloads().header {
-            return self.0.write(packet).map(|_| ());
+            return self.tun.write(packet).map(|_| ());
         }
         let header = Offload::default().encode();
         self.queue(0).write_vectored(&[IoSlice::new(&header), IoSlice::new(packet)]).map(|_| ())
@@ -22,31 +26,36 @@ impl Device {
 
     /// The queue of one packet thread.
     pub(crate) fn queue(&self, index: usize) -> &Queue {
-        &self.0.queues()[index]
+        &self.tun.queues()[index]
     }
 
     /// Number of queues, at least 1.
     pub(crate) fn queue_count(&self) -> usize {
-        self.0.queues().len()
+        self.tun.queues().len()
     }
 
     /// What is left undone between the kernel and us.
     pub(crate) fn offloads(&self) -> Offloads {
-        self.0.offloads()
+        self.tun.offloads()
     }
 
     /// Interface name.
     pub(crate) fn name(&self) -> &str {
-        self.0.name()
+        self.tun.name()
     }
 
     /// Whether the interface is up.
     pub(crate) fn is_up(&self) -> bool {
-        self.0.is_up()
+        self.tun.is_up()
     }
 
     /// Largest packet, in bytes.
     pub(crate) fn mtu(&self) -> u32 {
-        self.0.mtu()
+        self.mtu.load(Relaxed)
+    }
+
+    /// Takes note that whoever made the device gave it another MTU; whether that is news.
+    pub(crate) fn note_mtu(&self, mtu: u32) -> bool {
+        self.mtu.swap(mtu, Relaxed) != mtu
     }
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use tunmesh_protocol::config::Config;
+use tunmesh_protocol::config::{Config, TunSource};
 use tunmesh_sys::privileges::Confinement;
 
 /// The agent may read again what it needs for a reload and for name resolution, and nothing else.
@@ -9,7 +9,12 @@ pub(super) fn of(path: &Path, config: &Config) -> Confinement {
     let ssl = &config.control_api.ssl;
     let files = [Some(path), Some(&*ssl.cert_file_path), Some(&*ssl.key_file_path), ssl.ca_file_path.as_deref()];
     let resolver = [Path::new("/etc/hosts"), Path::new("/etc/resolv.conf")];
-    let readable = folders(files.into_iter().flatten().chain(resolver));
+    // The helper is asked again when the device is to change.
+    let token = match &config.networking.tun_source {
+        TunSource::Helper { token_file, .. } => token_file.as_deref(),
+        TunSource::Create | TunSource::Descriptor(_) => None,
+    };
+    let readable = folders(files.into_iter().flatten().chain(resolver).chain(token));
     Confinement { uid: config.process.uid, gid: config.process.gid.unwrap_or(config.process.uid), readable }
 }
 

@@ -81,6 +81,14 @@ fn create(config: &Config, queues: usize) -> anyhow::Result<Tun> {
     tun::create_with(&settings, &features).context("failed to make the TUN device")
 }
 
+/// Has the helper that made the device bring it to the networks and the MTU it should have now; returns that MTU.
+pub(super) fn update(config: &Config, device: &str) -> anyhow::Result<u32> {
+    let TunSource::Helper { socket, token_file } = &config.networking.tun_source else {
+        anyhow::bail!("no helper made the device");
+    };
+    ask(config, token_file.as_deref(), 0, |wanted| tun::update(socket, device, wanted, ATTEMPT_LIMIT))
+}
+
 /// Asks the helper until it gives a device. It may come late, as may the token and what the helper wants to know of us.
 fn receive(config: &Config, socket: &str, token_file: Option<&Path>, queues: usize) -> anyhow::Result<Received> {
     if token_file.is_some() {
@@ -91,7 +99,7 @@ fn receive(config: &Config, socket: &str, token_file: Option<&Path>, queues: usi
     let mut pause = FIRST_PAUSE;
     let mut told = String::new();
     loop {
-        let error = match ask(config, socket, token_file, queues) {
+        let error = match ask(config, token_file, queues, |wanted| tun::receive(socket, wanted, ATTEMPT_LIMIT)) {
             Ok(received) => return Ok(received),
             Err(error) => error,
         };
@@ -108,7 +116,12 @@ fn receive(config: &Config, socket: &str, token_file: Option<&Path>, queues: usi
     }
 }
 
-fn ask(config: &Config, socket: &str, token_file: Option<&Path>, queues: usize) -> anyhow::Result<Received> {
+fn ask<T>(
+    config: &Config,
+    token_file: Option<&Path>,
+    queues: usize,
+    exchange: impl FnOnce(&Wanted<'_>) -> Result<T, TunError>,
+) -> anyhow::Result<T> {
     let read = |path: &Path| {
         std::fs::read(path)
             .with_context(|| format!("failed to read {} (networking.tun_handover.token_file)", path.display()))
@@ -119,7 +132,7 @@ fn ask(config: &Config, socket: &str, token_file: Option<&Path>, queues: usize) 
         max_segments: u16::try_from(data::segments_per_run(config.networking.mtu)).ok(),
         token: token.trim_ascii(),
     };
-    Ok(tun::receive(socket, &wanted, ATTEMPT_LIMIT)?)
+    Ok(exchange(&wanted)?)
 }
 
 /// Whether the same attempt may succeed later.

@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 use tunmesh_protocol::config::{Config, Parsed, Ssl};
 
+use super::upkeep;
 use crate::settings::Source;
 use crate::shared::{Live, Shared};
 use crate::{logging, settings};
@@ -15,8 +16,14 @@ use crate::{logging, settings};
 ///
 /// The files are read every [`INTERVAL`], on SIGHUP, and when the mesh core is about to bootstrap again and the file
 /// asks for that. A file that cannot be used changes nothing; it is tried again each time, as a certificate may still come, and
-/// reported once.
-pub(super) async fn watch(shared: Arc<Shared>, source: Source, mut hang_up: Signal, due: Arc<Notify>) {
+/// reported once. `device_due` is told when the device is to change too.
+pub(super) async fn watch(
+    shared: Arc<Shared>,
+    source: Source,
+    mut hang_up: Signal,
+    due: Arc<Notify>,
+    device_due: Arc<Notify>,
+) {
     let mut tick = tokio::time::interval(INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ssl = shared.live.load().config.control_api.ssl.clone();
@@ -46,7 +53,7 @@ pub(super) async fn watch(shared: Arc<Shared>, source: Source, mut hang_up: Sign
                     seen.truncate(1);
                     seen.extend(certificates);
                 }
-                take_over(&shared, parsed).await
+                take_over(&shared, parsed, &device_due).await
             }
             Err(error) => Err(error.into()),
         };
@@ -58,9 +65,11 @@ pub(super) async fn watch(shared: Arc<Shared>, source: Source, mut hang_up: Sign
     }
 }
 
-async fn take_over(shared: &Shared, parsed: Parsed) -> anyhow::Result<()> {
+async fn take_over(shared: &Shared, parsed: Parsed, device_due: &Notify) -> anyhow::Result<()> {
     let mut config = parsed.config;
-    let kept = keep_fixed(&mut config, &shared.live.load().config);
+    let running = shared.live.load_full();
+    let kept = keep_fixed(&mut config, &running.config);
+    let concerns_device = upkeep::concerns(&config, &running.config);
     let (core, level) = (settings::mesh(&config, &shared.id), config.logging.level);
     shared.live.store(Arc::new(Live::new(config)?));
     logging::change_level(level);
@@ -71,6 +80,9 @@ async fn take_over(shared: &Shared, parsed: Parsed) -> anyhow::Result<()> {
         tracing::warn!(key, "a change of this key needs a restart; the running value stays");
     }
     shared.owner.reconfigure(core).await?;
+    if concerns_device {
+        device_due.notify_one();
+    }
     tracing::info!("configuration reloaded");
     Ok(())
 }
@@ -102,7 +114,9 @@ fn keep_fixed(new: &mut Config, running: &Config) -> Vec<&'static str> {
     keep!(networking.ipv4.network_cidr);
     keep!(networking.ipv4.node_address_cidr);
     keep!(networking.ipv6);
-    keep!(networking.mtu);
+    if !upkeep::is_provided(running) {
+        keep!(networking.mtu);
+    }
     keep!(networking.routes);
     keep!(networking.tun_device_id);
     keep!(networking.tun_source);

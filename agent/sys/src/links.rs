@@ -25,6 +25,11 @@ impl LinkError {
         self.source.raw_os_error() == Some(libc::EEXIST)
     }
 
+    /// Whether there is no link of that name.
+    pub(crate) fn no_link(&self) -> bool {
+        self.source.raw_os_error() == Some(libc::ENODEV)
+    }
+
     /// Whether an IPv6 address was refused because the host has no IPv6, or has it off for that link.
     pub fn without_ipv6(&self) -> bool {
         matches!(self.source.raw_os_error(), Some(libc::EACCES | libc::EAFNOSUPPORT | libc::EOPNOTSUPP))

@@ -1,6 +1,7 @@
 //! Giving up, for good, everything a running agent does not need.
 
 mod files;
+mod parent;
 mod system_calls;
 
 use std::fmt;
@@ -71,6 +72,9 @@ pub enum PrivilegeError {
     /// The filter was refused.
     #[error("failed to restrict the system calls")]
     SystemCalls(#[source] seccompiler::Error),
+    /// The signal at the end of the parent could not be asked for again, or the parent has ended.
+    #[error("failed to stay bound to the process that started this one")]
+    Parent(#[source] io::Error),
     /// Other threads would keep what this one gives up.
     #[error("the process has {threads} threads; it must be confined before it starts any")]
     Threads {
@@ -106,8 +110,11 @@ pub fn confine(confinement: &Confinement) -> Result<Confined, PrivilegeError> {
         Err(Errno::EPERM) => false,
         cleared => cleared.map(|()| true).map_err(|error| PrivilegeError::Capabilities(error.into()))?,
     };
-    let groups_kept = leave_groups(confinement.gid)?;
-    become_user(confinement.uid)?;
+    let mut groups_kept = false;
+    parent::keep_bound(|| {
+        groups_kept = leave_groups(confinement.gid)?;
+        become_user(confinement.uid)
+    })?;
     capabilities::clear().map_err(|error| PrivilegeError::Capabilities(error.into()))?;
     // After the change of user, which sets it to the host's default.
     hide()?;

@@ -19,9 +19,9 @@ use netlink_packet_route::link::LinkFlags;
 pub use self::adopt::adopt;
 pub use self::create::{Features, TunSettings, create, create_with};
 pub use self::error::{NotUsable, Refusal, TunError};
-pub use self::handover::{Client, Hello, Helper, Peer, Received, Wanted, hand_over, listen, receive};
+pub use self::handover::{Client, Hello, Helper, Peer, Received, Wanted, hand_over, listen, receive, update};
 pub use self::offload::{Offloads, VNET_HEADER_LEN};
-pub use self::provide::{Origin, Provided, ProvidedSettings, provide};
+pub use self::provide::{Origin, Provided, ProvidedSettings, provide, update_provided};
 pub use self::queue::Queue;
 use crate::netlink;
 

@@ -4,9 +4,10 @@
 mod support;
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
 use support::{as_user, raw_device, settings};
 use tunmesh_sys::netns::Netns;
@@ -211,6 +212,69 @@ fn the_addresses_of_a_provided_device_are_put_right() {
 }
 
 #[test]
+fn a_device_in_use_is_brought_up_to_date_and_gets_no_further_queue() {
+    let netns = Netns::create().unwrap();
+    let listener = netns.run(|| tun::listen("@tm.nh")).unwrap().unwrap();
+    let first = netns.run(|| tun::provide(&provided("pod-1", &["10.77.0.5"]))).unwrap().unwrap();
+    let mut changed = provided("pod-1", &["10.77.0.6"]);
+    changed.networks.push("10.78.0.0/16".parse().unwrap());
+    changed.mtu = 1300;
+
+    let mtu = std::thread::scope(|scope| {
+        let agent = scope.spawn(|| netns.run(|| tun::update("@tm.nh", "mesh0", &WANTED, LIMIT)).unwrap());
+        let give = |_, hello: &tun::Hello| {
+            assert_eq!(hello.queues, 0);
+            Ok(netns.run(|| tun::update_provided(&changed)).unwrap().unwrap())
+        };
+        tun::hand_over(listener.as_fd(), LIMIT, give).unwrap();
+        agent.join().unwrap()
+    });
+
+    assert_eq!(mtu.unwrap(), 1300);
+    assert!(support::ip(&netns, "link show dev mesh0").contains("mtu 1300"));
+    // The agent that runs sends from the address it has.
+    let route = support::ip(&netns, "route get 10.78.9.9");
+    assert!(route.contains("dev mesh0 src 10.77.0.5"), "{route}");
+    assert!(support::ip(&netns, "route show type unreachable").contains("10.78.0.0/16"));
+    // Flows of many ports: one more queue would have some of them.
+    let sender = || std::net::UdpSocket::bind("10.77.0.5:0").unwrap().send_to(b"flow", ("10.78.9.9", 7)).unwrap();
+    netns.run(|| (0..64).for_each(|_| assert_eq!(sender(), 4))).unwrap();
+    assert_eq!(first.queues.iter().map(flows).sum::<usize>(), 64);
+}
+
+#[test]
+fn a_device_that_is_gone_or_anothers_is_not_brought_up_to_date() {
+    let netns = Netns::create().unwrap();
+    let update = |owner| netns.run(|| tun::update_provided(&provided(owner, &["10.77.0.5"]))).unwrap();
+    let absent = update("pod-1");
+    drop(netns.run(|| tun::provide(&provided("pod-1", &["10.77.0.5"]))).unwrap().unwrap());
+
+    let another = update("pod-2");
+
+    assert!(matches!(absent, Err(TunError::Absent { .. })), "{absent:?}");
+    assert!(matches!(another, Err(TunError::Busy { .. })), "{another:?}");
+}
+
+#[test]
+fn an_update_that_is_not_what_the_kernel_says_is_refused() {
+    let netns = Netns::create().unwrap();
+    let _device = netns.run(|| made("mesh0")).unwrap();
+    let listener = netns.run(|| tun::listen("@tm.nh")).unwrap().unwrap();
+    for (name, mtu) in [("mesh0", 1401), ("mesh1", 1400)] {
+        let outcome = std::thread::scope(|scope| {
+            let agent = scope.spawn(|| netns.run(|| tun::update("@tm.nh", "mesh0", &WANTED, LIMIT)).unwrap());
+            let give = |_, _: &tun::Hello| {
+                Ok(Provided { name: name.into(), mtu, origin: Origin::Existed, queues: Vec::new() })
+            };
+            tun::hand_over(listener.as_fd(), LIMIT, give).unwrap();
+            agent.join().unwrap()
+        });
+
+        assert!(matches!(outcome, Err(TunError::Malformed { .. })), "{name} {mtu}: {outcome:?}");
+    }
+}
+
+#[test]
 fn without_the_provided_device_the_mesh_is_unreachable() {
     let netns = Netns::create().unwrap();
     support::ip(&netns, "link add eth0 type bridge");
@@ -278,6 +342,17 @@ fn buffers_are_lifted_beyond_the_limit_of_the_host_and_only_those_of_udp_sockets
 
 /// What a helper makes of what it should say.
 type Lie = fn(Provided) -> Provided;
+
+/// Takes what waits in a queue, and counts the packets of the test.
+fn flows(queue: &OwnedFd) -> usize {
+    let mut count = 0;
+    while poll(&mut [PollFd::new(queue.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO).unwrap() > 0 {
+        let mut frame = [0; 2048];
+        let len = nix::unistd::read(queue, &mut frame).unwrap();
+        count += usize::from(frame[..len].ends_with(b"flow"));
+    }
+    count
+}
 
 /// A device of two queues for a pod.
 fn provided<'a>(owner: &'a str, addresses: &[&str]) -> ProvidedSettings<'a> {

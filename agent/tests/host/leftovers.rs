@@ -40,7 +40,7 @@ fn there_is_no_table_unless_the_file_asks_for_it() {
 }
 
 /// Addresses, routes and nft tables of the namespace of node 1.
-fn observed(lab: &Lab) -> [String; 3] {
+pub(crate) fn observed(lab: &Lab) -> [String; 3] {
     let commands: [&[&str]; 3] =
         [&["ip", "-j", "addr"], &["ip", "-j", "route", "show", "table", "all"], &["nft", "list", "ruleset"]];
     commands.map(|command| {

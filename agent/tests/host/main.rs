@@ -7,5 +7,6 @@ mod handover;
 mod leftovers;
 mod refusals;
 mod stopping;
+mod supervision;
 #[path = "../support/mod.rs"]
 mod support;

@@ -13,7 +13,7 @@ use crate::{Period, schema};
     .field_path(".rotation.authority"))]
 pub struct Trust {
     /// How long the certificate of a member is valid, from 1m to 8760h; it is renewed after two thirds. An address that
-    /// was given back stays unused for twice this long.
+    /// was given back stays unused for twice this long, or for twice the longest that this was while the address was used.
     #[x_kube(validation = Rule::new(concat!("!", is_period!("self"), " || (duration(self) >= duration('1m') && duration(self) <= duration('8760h'))"))
         .message("certificateLifetime must be from 1m to 8760h: write 24h"))]
     #[serde(default = "certificate_lifetime")]

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use futures::{AsyncBufReadExt, StreamExt};
+use k8s_openapi::api::core::v1::{Pod, PodStatus, Secret};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, LogParams, PostParams, WatchEvent, WatchParams};
+use kube::api::{Api, LogParams, PostParams, WatchEvent, WatchParams};
 use tokio::time::timeout;
 
-use crate::support::{APP, IDLE, START, Stage, eventually, median_and_p90, pod, stateful_set};
+use crate::support::{APP, IDLE, START, Stage, delete, median_and_p90, pod, stateful_set};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs make e2e"]
@@ -46,7 +46,7 @@ async fn member(stage: &Stage, name: &str, script: &str) -> (Duration, Duration)
     let secrets: Api<Secret> = stage.api();
     let from = secrets.list_metadata(&Default::default()).await.unwrap().metadata.resource_version.unwrap_or_default();
     let mut events = secrets.watch_metadata(&WatchParams::default(), &from).await.unwrap().boxed();
-    let begun = create(stage, &pod(name, Some("home"), script)).await;
+    let (begun, pods) = create(stage, &pod(name, Some("home"), script)).await;
     let written = async {
         while let Some(event) = events.next().await {
             if let WatchEvent::Added(secret) = event.unwrap()
@@ -58,47 +58,56 @@ async fn member(stage: &Stage, name: &str, script: &str) -> (Duration, Duration)
         panic!("the watch of Secrets ended");
     };
     let written = timeout(START, written).await.unwrap();
-    let pods: Api<Pod> = stage.api();
-    let reached = eventually(&format!("the first ping of {name}"), START, || async {
-        let params = LogParams { container: Some(APP.into()), timestamps: true, ..LogParams::default() };
-        let logs = pods.logs(name, &params).await.map_err(|error| error.to_string())?;
-        let line = logs.lines().find(|line| line.ends_with(" reached")).ok_or_else(|| "no answer yet".to_owned())?;
-        // The runtime of the node notes when a line was written; node and test have one clock.
-        let at: Timestamp = line.split_whitespace().next().unwrap_or_default().parse().unwrap();
-        Ok::<_, String>(SystemTime::from(at).duration_since(begun).unwrap())
-    })
-    .await;
-    pods.delete(name, &DeleteParams::default()).await.unwrap();
+    until(&pods, name, |status| status.phase.as_deref() == Some("Running")).await;
+    let params = LogParams { container: Some(APP.into()), follow: true, timestamps: true, ..LogParams::default() };
+    let mut lines = pods.log_stream(name, &params).await.unwrap().lines();
+    let line = timeout(START, lines.next()).await.unwrap().expect("the log ended").unwrap();
+    let (at, text) = line.split_once(' ').unwrap();
+    assert_eq!(text, "reached");
+    // The runtime of the node notes when a line was written; node and test have one clock.
+    let reached = SystemTime::from(at.parse::<Timestamp>().unwrap()).duration_since(begun).unwrap();
+    delete(&pods, name).await;
     (written, reached)
 }
 
 /// From the creation of a pod until it is ready.
 async fn without_sidecar(stage: &Stage, name: &str) -> Duration {
-    let pods: Api<Pod> = stage.api();
+    let (begun, pods) = create(stage, &pod(name, None, IDLE)).await;
+    until(&pods, name, is_ready).await;
+    let took = since(begun);
+    delete(&pods, name).await;
+    took
+}
+
+/// Waits until the status of a pod is as wanted, without asking again and again, which would take time from the kubelet.
+async fn until(pods: &Api<Pod>, name: &str, wanted: impl Fn(&PodStatus) -> bool) {
     let params = WatchParams::default().fields(&format!("metadata.name={name}"));
     let mut events = pods.watch(&params, "0").await.unwrap().boxed();
-    let begun = create(stage, &pod(name, None, IDLE)).await;
-    let ready = async {
+    let seen = async {
         while let Some(event) = events.next().await {
             let (WatchEvent::Added(pod) | WatchEvent::Modified(pod)) = event.unwrap() else { continue };
-            let conditions = pod.status.and_then(|status| status.conditions).unwrap_or_default();
-            if conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True") {
-                return since(begun);
+            if pod.status.as_ref().is_some_and(&wanted) {
+                return;
             }
         }
         panic!("the watch of the pod ended");
     };
-    let took = timeout(START, ready).await.unwrap();
-    pods.delete(name, &DeleteParams::default()).await.unwrap();
-    took
+    timeout(START, seen).await.unwrap();
 }
 
-/// Makes the pod; when the API server was asked to.
-async fn create(stage: &Stage, yaml: &str) -> SystemTime {
-    let pod: Pod = serde_saphyr::from_str(yaml).unwrap();
+fn is_ready(status: &PodStatus) -> bool {
+    let mut conditions = status.conditions.iter().flatten();
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// Makes the pod, with the token of a service account that pods have unless they say otherwise; when the API server was asked to.
+async fn create(stage: &Stage, yaml: &str) -> (SystemTime, Api<Pod>) {
+    let mut pod: Pod = serde_saphyr::from_str(yaml).unwrap();
+    pod.spec.as_mut().unwrap().automount_service_account_token = None;
+    let pods = stage.api::<Pod>();
     let begun = SystemTime::now();
-    stage.api::<Pod>().create(&PostParams::default(), &pod).await.unwrap();
-    begun
+    pods.create(&PostParams::default(), &pod).await.unwrap();
+    (begun, pods)
 }
 
 fn since(begun: SystemTime) -> Duration {

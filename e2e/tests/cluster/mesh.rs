@@ -68,6 +68,41 @@ async fn two_pods_that_start_together_find_each_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs make e2e"]
+async fn pods_in_user_namespaces_of_their_own_are_members() {
+    let stage = Stage::new("users").await;
+    stage.mesh("home").await;
+    let own = deployment("own", 2, Some("home"), IDLE);
+    stage.apply(&own.replace("enableServiceLinks: false", "enableServiceLinks: false\n      hostUsers: false"));
+    let pods = stage.pods("app=own", 2).await;
+    for pod in &pods {
+        let users = stage.shell(&pod.name_any(), "cat /proc/self/uid_map");
+        assert_ne!(users.split_whitespace().nth(1), Some("0"), "the pod has the users of the host: {users}");
+        the_sidecar_has_no_capability(pod);
+    }
+    everyone_pings_everyone(&stage, &pods).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs make e2e"]
+async fn a_pod_that_makes_its_device_itself_is_a_member() {
+    let stage = Stage::with_level("device", "privileged").await;
+    stage.mesh("home").await;
+    let helped = deployment("helped", 1, Some("home"), IDLE);
+    let own = deployment("own", 1, Some("home"), IDLE);
+    stage.apply(&helped);
+    stage.apply(&own.replacen(
+        "      labels: {",
+        "      annotations: {tunmesh.io/tun: HostDevice}\n      labels: {",
+        1,
+    ));
+    let pods = [stage.pods("app=helped", 1).await, stage.pods("app=own", 1).await].concat();
+    let volumes = pods[1].spec.as_ref().unwrap().volumes.iter().flatten();
+    assert_eq!(volumes.filter(|volume| volume.host_path.is_some()).count(), 1, "it was not to ask the helper");
+    everyone_pings_everyone(&stage, &pods).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs make e2e"]
 async fn pods_of_two_nodes_get_a_good_part_of_the_pod_network_through_the_mesh() {
     let stage = Stage::new("rate").await;
     stage.mesh("fast").await;

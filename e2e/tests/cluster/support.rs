@@ -24,9 +24,14 @@ pub(crate) struct Stage {
 impl Stage {
     /// Makes the namespace; it is removed with the stage.
     pub(crate) async fn new(test: &str) -> Self {
+        Self::with_level(test, "restricted").await
+    }
+
+    /// Likewise, with another level of PodSecurity.
+    pub(crate) async fn with_level(test: &str, level: &str) -> Self {
         let cluster = Cluster::from_env().unwrap_or_else(|error| panic!("{error}"));
         let client = cluster.client().await.unwrap();
-        let labels = [("pod-security.kubernetes.io/enforce", "restricted")];
+        let labels = [("pod-security.kubernetes.io/enforce", level)];
         let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let metadata =
             ObjectMeta { generate_name: Some(format!("{test}-")), labels: Some(labels), ..ObjectMeta::default() };

@@ -16,6 +16,13 @@ pub fn review(phase: Phase, owner: Owner, now: Duration, rules: Rules) -> Verdic
     }
 }
 
+/// How long an address rests that was given back: twice as long as the longest certificate that names it is valid, so that none
+/// outlives its holder into another's time; or `ceiling`, if somebody takes that risk.
+pub fn rest(certificate_lifetime: Duration, ceiling: Option<Duration>) -> Duration {
+    let rest = certificate_lifetime.saturating_mul(2);
+    ceiling.map_or(rest, |ceiling| rest.min(ceiling))
+}
+
 fn due(at: Duration, wait: Duration, now: Duration, verdict: Verdict) -> Verdict {
     let until = at.saturating_add(wait);
     if now >= until { verdict } else { Verdict::Wait { until } }
@@ -98,6 +105,8 @@ mod tests {
         for (phase, owner, now, verdict) in cases {
             assert_eq!(review(phase, owner, secs(now), rules), verdict, "{phase:?} {owner:?} at {now}");
         }
+        assert_eq!((rest(secs(60), None), rest(secs(60), Some(secs(90)))), (secs(120), secs(90)));
+        assert_eq!(rest(secs(60), Some(secs(200))), secs(120));
         let endless = Rules { quarantine: Duration::MAX, ..rules };
         assert_eq!(review(resting, Owner::Gone, secs(500), endless), Verdict::Wait { until: Duration::MAX });
     }

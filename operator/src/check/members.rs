@@ -51,8 +51,9 @@ pub(super) fn without_sidecar(facts: &Facts) -> Vec<Found> {
 /// A certificate that should have been replaced and still was not a while later.
 pub(super) fn certificates(facts: &Facts) -> Vec<Found> {
     let mut found = Vec::new();
-    for member in facts.members.iter().filter(|member| member.spec.pod.is_some()) {
-        let Some(material) = member.status.as_ref().and_then(|status| status.material.clone()) else { continue };
+    for member in &facts.members {
+        let Some(status) = &member.status else { continue };
+        let Some(material) = &status.material else { continue };
         let late = facts.now.duration_since(material.renews.0).as_secs();
         if late > LATE_SECONDS {
             let has_ended = facts.now >= material.expires.0;
@@ -64,12 +65,15 @@ pub(super) fn certificates(facts: &Facts) -> Vec<Found> {
                 material.expires.0
             );
             let cause = "the operator does not run, or may not write the Secret of the member";
-            found.push(Found::new(
-                level,
-                text,
-                cause,
-                "see TM1003, the events of the pod, and the log of the operator",
-            ));
+            let mut fix =
+                "see TM1003, the events of the pod or the TunMeshMember, and the log of the operator".to_owned();
+            // An agent outside has what a person carried there.
+            if member.spec.outside.is_some() {
+                let secret = status.secret_name.as_deref().unwrap_or_default();
+                let namespace = member.namespace().unwrap_or_default();
+                fix = format!("{fix}; then carry Secret {namespace}/{secret} to the machine");
+            }
+            found.push(Found::new(level, text, cause, fix));
         }
     }
     found

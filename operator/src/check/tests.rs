@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
+use tunmesh_crds::TunMeshMember;
 
 use super::{Facts, Level, findings};
 use crate::member::PodFacts;
@@ -91,6 +92,27 @@ fn every_fault_has_its_code() {
         assert_eq!(seen, [(code, level)], "case {index}: {found:#?}");
         assert!([&found[0].found, &found[0].cause, &found[0].fix].iter().all(|text| !text.is_empty()), "{found:#?}");
     }
+}
+
+#[test]
+fn a_late_certificate_of_a_machine_outside_is_found_with_what_to_carry() {
+    let mut facts = well();
+    let mut machine: TunMeshMember = of(json!({
+        "metadata": {"name": "vm", "namespace": "shop", "uid": "u2"},
+        "spec": {"mesh": {"name": "m"}, "outside": {"advertisedAddress": "192.0.2.10"}},
+        "status": {"secretName": "tunmesh-member-vm"},
+    }));
+    machine.status.as_mut().unwrap().material = facts.members[0].status.as_ref().unwrap().material.clone();
+    facts.members = vec![machine];
+    facts.now = Timestamp::from_second(10_300).unwrap();
+
+    let found = findings(&facts);
+
+    assert_eq!(
+        found.iter().map(|finding| (finding.code, finding.level)).collect::<Vec<_>>(),
+        [("TM1008", Level::Warning)]
+    );
+    assert!(found[0].fix.ends_with("then carry Secret shop/tunmesh-member-vm to the machine"), "{}", found[0].fix);
 }
 
 fn hook(facts: &mut Facts) -> &mut k8s_openapi::api::admissionregistration::v1::MutatingWebhook {

@@ -7,25 +7,33 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 use serde_json::json;
-use tunmesh_crds::{AddressPhase, OwnerKind, TunMesh, TunMeshAddress, TunMeshAddressStatus, TunMeshMember};
+use tunmesh_crds::{AddressPhase, OwnerKind, Period, TunMesh, TunMeshAddress, TunMeshAddressStatus, TunMeshMember};
 
-use crate::addresses::{Owner, Phase, Rules, Verdict, review};
-use crate::context::Context;
+use crate::addresses::{Owner, Phase, Rules, Verdict, rest, review};
+use crate::context::{Context, Settings};
 use crate::error::Error;
-use crate::member::outside_lifetime;
 
 /// Looks at one claim: asks the API server for its owner, and does what [`review`] says.
 pub(crate) async fn reconcile(claim: Arc<TunMeshAddress>, context: Arc<Context>) -> Result<Action, Error> {
-    let api = Api::<TunMeshAddress>::all(context.client.clone());
     let now = Timestamp::now();
+    if let Some(later) = not_yet(&claim, now) {
+        return Ok(Action::requeue(later));
+    }
+    let is_settled = claim.status.as_ref().and_then(|status| status.phase) == Some(AddressPhase::Claimed);
+    if is_settled && is_known_to_be_held(&context, &claim) {
+        return Ok(Action::requeue(LOOK_AGAIN));
+    }
+    let api = Api::<TunMeshAddress>::all(context.client.clone());
     let mesh = mesh_of(&context, &claim).await?;
     let owner = match &mesh {
         Some(_) => owner_of(&context, &claim).await?,
         None => Owner::Gone,
     };
-    let verdict = review(phase(&claim), owner, since_epoch(now), rules(&context, mesh.as_ref(), claim.spec.owner.kind));
+    let rules = rules(&context.settings, &claim, mesh.is_some());
+    let verdict = review(phase(&claim), owner, since_epoch(now), rules);
     match verdict {
         Verdict::Keep if claim.status.as_ref().is_some_and(|status| status.phase.is_some()) => {}
         Verdict::Keep | Verdict::Restore => write(&api, &claim, AddressPhase::Claimed, None).await?,
@@ -39,6 +47,45 @@ pub(crate) async fn reconcile(claim: Arc<TunMeshAddress>, context: Arc<Context>)
     }
     // Every write comes back as an event; an owner whose end was missed is found by looking again.
     Ok(Action::requeue(LOOK_AGAIN))
+}
+
+/// How long a claim that was just made is left alone, while its pod starts and the API server has enough to do.
+fn not_yet(claim: &TunMeshAddress, now: Timestamp) -> Option<Duration> {
+    let age = Duration::try_from(now.duration_since(claim.metadata.creation_timestamp.as_ref()?.0)).ok()?;
+    let is_new = claim.status.as_ref().is_none_or(|status| status.phase.is_none());
+    FIRST_LOOK.checked_sub(age).filter(|_| is_new)
+}
+
+/// Whether a pod holds the claim, as far as is known here. It may be gone since: then a claim lasts longer, and none ends
+/// too soon.
+fn is_known_to_be_held(context: &Context, claim: &TunMeshAddress) -> bool {
+    let (mesh, owner) = (&claim.spec.mesh, &claim.spec.owner);
+    let stores = &context.stores;
+    let is_mesh =
+        |known: &TunMesh| known.uid().as_ref() == Some(&mesh.uid) && known.metadata.deletion_timestamp.is_none();
+    let is_pod = |known: &Pod| known.uid().as_ref() == Some(&owner.uid) && !is_over(known);
+    let is_member = |known: &TunMeshMember| {
+        known.spec.pod.as_ref().is_some_and(|pod| pod.uid == owner.uid) && has(known, claim) == Owner::Present
+    };
+    owner.kind == OwnerKind::Pod
+        && stores.meshes.get(&ObjectRef::new(&mesh.name).within(&mesh.namespace)).is_some_and(|known| is_mesh(&known))
+        && stores.pods.get(&ObjectRef::new(&owner.name).within(&owner.namespace)).is_some_and(|known| is_pod(&known))
+        && stores
+            .members
+            .get(&ObjectRef::new(&owner.name).within(&owner.namespace))
+            .is_some_and(|known| is_member(&known))
+}
+
+/// Has the claim say how long the certificates are valid that name its address, before one is issued.
+pub(super) async fn cover(api: &Api<TunMeshAddress>, claim: &TunMeshAddress, lifetime: Period) -> Result<(), Error> {
+    if claim.spec.certificate_lifetime >= lifetime {
+        return Ok(());
+    }
+    let name = claim.name_any();
+    let version = claim.resource_version();
+    let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"certificateLifetime": lifetime}});
+    let patched = api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await;
+    patched.map(drop).map_err(Error::api(format!("note that certificates of claim {name} are valid for {lifetime}")))
 }
 
 /// Frees the address of a mesh that is going.
@@ -154,21 +201,15 @@ fn phase(claim: &TunMeshAddress) -> Phase {
 }
 
 /// Of a mesh that is gone nobody has certificates that anybody trusts: its addresses do not rest.
-fn rules(context: &Context, mesh: Option<&TunMesh>, kind: OwnerKind) -> Rules {
-    let settings = &context.settings;
-    let quarantine = mesh.map_or(Duration::ZERO, |mesh| {
-        let lifetime = match kind {
-            OwnerKind::Pod | OwnerKind::StatefulSet => mesh.spec.trust.certificate_lifetime.duration(),
-            OwnerKind::TunMeshMember => outside_lifetime(mesh),
-        };
-        let ceiling = lifetime.saturating_mul(2);
-        settings.quarantine.map_or(ceiling, |wanted| wanted.min(ceiling))
-    });
-    Rules { confirm: settings.confirm, quarantine }
+fn rules(settings: &Settings, claim: &TunMeshAddress, has_mesh: bool) -> Rules {
+    let lifetime = if has_mesh { claim.spec.certificate_lifetime.duration() } else { Duration::ZERO };
+    Rules { confirm: settings.confirm, quarantine: rest(lifetime, settings.quarantine) }
 }
 
 fn since_epoch(time: Timestamp) -> Duration {
     Duration::try_from(time.duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default()
 }
 
+/// Age at which a claim is looked at first.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_secs(600);

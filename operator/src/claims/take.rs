@@ -1,4 +1,5 @@
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::api::PostParams;
@@ -6,7 +7,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 use tunmesh_crds::names::FINALIZER;
 use tunmesh_crds::{
-    AddressMesh, AddressOwner, AddressPhase, OwnerKind, TunMeshAddress, TunMeshAddressSpec, address_name,
+    AddressMesh, AddressOwner, AddressPhase, OwnerKind, Period, TunMeshAddress, TunMeshAddressSpec, address_name,
 };
 
 use crate::addresses::{Claiming, Holder, Pools, Step};
@@ -25,6 +26,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) owner: AddressOwner,
     /// The one address that it takes; any if `None`.
     pub(crate) wanted: Option<Ipv4Addr>,
+    /// How long its certificates are valid.
+    pub(crate) lifetime: Period,
 }
 
 /// What became of it.
@@ -43,14 +46,14 @@ pub(crate) enum Outcome {
 
 /// Claims an address, asking the API server until it says whose it is.
 pub(crate) async fn take(context: &Context, asked: Asked<'_>) -> Result<Outcome, Error> {
-    let Asked { mesh, pools, owner, wanted } = asked;
+    let Asked { mesh, pools, owner, wanted, lifetime } = asked;
     if let Some(address) = wanted.filter(|address| !pools.contains(*address)) {
         return Ok(Outcome::Outside(address));
     }
     if !is_there(context, &owner).await? {
         return Ok(Outcome::Ownerless);
     }
-    let claims = Claims { api: Api::all(context.client.clone()), mesh, owner };
+    let mut claims = Claims { api: Api::all(context.client.clone()), mesh, owner, lifetime };
     let remembered = || claims.remembered(context);
     let mut claiming = wanted.map_or_else(
         || Claiming::any(pools, claims.owner.clone(), remembered()),
@@ -81,10 +84,15 @@ pub(crate) async fn take(context: &Context, asked: Asked<'_>) -> Result<Outcome,
         };
         match claims.read(address).await? {
             Some(claim) if wanted.is_some() && claims.may_inherit(&claim) => {
+                // The certificates of the one before are not over yet.
+                claims.lifetime = claims.lifetime.max(claim.spec.certificate_lifetime);
                 claims.free(&claim).await?;
                 claiming.missing(address);
             }
             Some(claim) => {
+                if claim.spec.owner == claims.owner {
+                    review::cover(&claims.api, &claim, claims.lifetime).await?;
+                }
                 claiming.exists(address, &claim.spec.owner);
                 met = Some(claim);
             }
@@ -107,26 +115,34 @@ async fn is_there(context: &Context, owner: &AddressOwner) -> Result<bool, Error
     }
 }
 
-/// Whether the claim of `address` in the mesh of this UID is `owner`'s.
+/// Whether the claim of `address` in the mesh of this UID is `owner`'s. It then says that certificates of this lifetime name
+/// the address.
 pub(crate) async fn holds(
     context: &Context,
     mesh_uid: &str,
     address: Ipv4Addr,
     owner: &AddressOwner,
+    lifetime: Period,
 ) -> Result<bool, Error> {
     let name = address_name(mesh_uid, address.into());
-    if let Some(claim) = context.stores.claims.get(&ObjectRef::new(&name)) {
-        return Ok(claim.spec.owner == *owner);
-    }
     let api = Api::<TunMeshAddress>::all(context.client.clone());
-    let claim = api.get_opt(&name).await.map_err(Error::api(format!("read the claim of {address}")))?;
-    Ok(claim.is_some_and(|claim| claim.spec.owner == *owner))
+    let claim = match context.stores.claims.get(&ObjectRef::new(&name)) {
+        Some(claim) => Some(claim),
+        None => {
+            let claim = api.get_opt(&name).await.map_err(Error::api(format!("read the claim of {address}")))?;
+            claim.map(Arc::new)
+        }
+    };
+    let Some(claim) = claim.filter(|claim| claim.spec.owner == *owner) else { return Ok(false) };
+    review::cover(&api, &claim, lifetime).await?;
+    Ok(true)
 }
 
 struct Claims {
     api: Api<TunMeshAddress>,
     mesh: AddressMesh,
     owner: AddressOwner,
+    lifetime: Period,
 }
 
 impl Claims {
@@ -146,7 +162,8 @@ impl Claims {
     /// Whether the claim was made; if not, there is one already.
     async fn create(&self, address: Ipv4Addr) -> Result<bool, Error> {
         let name = address_name(&self.mesh.uid, address.into());
-        let spec = TunMeshAddressSpec { mesh: self.mesh.clone(), address: address.into(), owner: self.owner.clone() };
+        let (mesh, owner) = (self.mesh.clone(), self.owner.clone());
+        let spec = TunMeshAddressSpec { mesh, address: address.into(), owner, certificate_lifetime: self.lifetime };
         let mut claim = TunMeshAddress::new(&name, spec);
         // A person who deletes a claim must not free an address that is in use.
         claim.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);

@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +15,7 @@ use tunmesh_sys::netns::Netns;
 use tunmesh_sys::tun::{self, Client as Agent, Hello, Provided, ProvidedSettings, Refusal, TunError};
 
 use super::Settings;
+use super::homes::Homes;
 use super::identity::{BadToken, Identity, identity, question};
 use super::metrics::Metrics;
 use super::plan::{NoMember, Plan, mesh_of, plan};
@@ -28,8 +28,7 @@ pub(super) struct Service {
     client: Client,
     pub(super) settings: Settings,
     pub(super) metrics: Metrics,
-    /// By UID of a pod: the namespace it has its device in.
-    homes: Mutex<HashMap<String, u64>>,
+    homes: Arc<Homes>,
 }
 
 /// One network namespace, and all that is kept of it.
@@ -38,7 +37,7 @@ pub(super) struct Namespace {
     netns: Arc<Netns>,
     listener: AsyncFd<OwnedFd>,
     limit: Mutex<RateLimit>,
-    /// Held while a device is made: two agents at once would make it twice.
+    /// Held while a device is made or changed: two agents at once would make it twice.
     making: tokio::sync::Mutex<()>,
 }
 
@@ -77,12 +76,12 @@ impl Failure {
 
 impl Service {
     pub(super) fn new(client: Client, settings: Settings, metrics: Metrics) -> Self {
-        Self { client, settings, metrics, homes: Mutex::default() }
+        Self { client, settings, metrics, homes: Arc::default() }
     }
 
     /// Forgets the pods of namespaces that are gone.
     pub(super) fn retain(&self, is_there: impl Fn(u64) -> bool) {
-        self.homes.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, home| is_there(*home));
+        self.homes.retain(is_there);
     }
 
     /// Decides on a request, and carries it out.
@@ -92,16 +91,18 @@ impl Service {
         }
         let pod = timeout(API_LIMIT, self.identify(&hello.token)).await.map_err(|_| Failure::Slow)??;
         let plan = timeout(API_LIMIT, self.look_up(&pod)).await.map_err(|_| Failure::Slow)??;
-        if !self.settle(&pod.uid, namespace.id) {
-            return Err(Failure::OtherNamespace);
-        }
         let _turn = namespace.making.lock().await;
-        let netns = Arc::clone(&namespace.netns);
+        let (homes, netns, id) = (Arc::clone(&self.homes), Arc::clone(&namespace.netns), namespace.id);
         let (uid, queues, max_segments) = (pod.uid.clone(), hello.queues, hello.max_segments);
-        // Blocks for a few milliseconds, in a thread that is thrown away with the namespace it is in.
-        let making = tokio::task::spawn_blocking(move || make(&netns, &uid, plan, queues, max_segments));
-        let made = making.await.map_err(|error| Failure::Device(error.into()))?;
-        Ok((pod, made.map_err(Failure::Device)?))
+        // Blocks for a few milliseconds, in threads that are thrown away with the namespace they are in.
+        let making = tokio::task::spawn_blocking(move || {
+            if !homes.settle(&uid, &plan.pod_addresses, id, &netns) {
+                return Err(Failure::OtherNamespace);
+            }
+            make(&netns, &uid, plan, queues, max_segments).map_err(Failure::Device)
+        });
+        let made = making.await.map_err(|error| Failure::Device(error.into()))??;
+        Ok((pod, made))
     }
 
     async fn identify(&self, token: &[u8]) -> Result<Identity, Failure> {
@@ -120,13 +121,6 @@ impl Service {
         let meshes = Api::<TunMesh>::namespaced(self.client.clone(), namespace);
         let mesh = meshes.get_opt(name).await.map_err(Failure::Api)?.ok_or(Failure::Missing("TunMesh"))?;
         Ok(plan(pod, &member, &mesh)?)
-    }
-
-    /// Whether the pod has its device in that namespace, or may have it there: a token that came into another pod is worth
-    /// nothing there while the pod it was made for has its device.
-    fn settle(&self, uid: &str, id: u64) -> bool {
-        let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
-        *homes.entry(uid.to_owned()).or_insert(id) == id
     }
 }
 
@@ -197,6 +191,10 @@ async fn attend(service: Arc<Service>, namespace: Arc<Namespace>, agent: Agent) 
         tracing::info!(%error, pod = pod.name, "the agent went away before it had its device");
         return;
     }
+    if queues == 0 {
+        tracing::info!(pod = pod.name, namespace = pod.namespace, "device brought up to date");
+        return;
+    }
     let took = began.elapsed();
     service.metrics.handed_over(took);
     tracing::info!(
@@ -220,7 +218,7 @@ fn refuse(service: &Service, agent: &AsyncFd<Agent>, reason: Refusal) {
 }
 
 fn make(netns: &Netns, owner: &str, plan: Plan, queues: u16, max_segments: Option<u16>) -> anyhow::Result<Provided> {
-    let Plan { addresses, networks, mtu } = plan;
+    let Plan { addresses, networks, mtu, pod_addresses: _ } = plan;
     let settings = ProvidedSettings {
         name: DEVICE,
         owner,
@@ -231,7 +229,8 @@ fn make(netns: &Netns, owner: &str, plan: Plan, queues: u16, max_segments: Optio
         max_segments,
         queues,
     };
-    let made: Result<Provided, TunError> = netns.run(|| tun::provide(&settings))?;
+    let work = || if queues == 0 { tun::update_provided(&settings) } else { tun::provide(&settings) };
+    let made: Result<Provided, TunError> = netns.run(work)?;
     Ok(made?)
 }
 

@@ -1,7 +1,7 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use tunmesh_crds::{TunMesh, TunMeshMember};
+use tunmesh_crds::{TunMesh, TunMeshMember, TunMeshMemberStatus};
 
 use super::identity::Identity;
 use crate::layout::DEFAULT_MTU;
@@ -12,6 +12,8 @@ pub(super) struct Plan {
     pub(super) addresses: Vec<IpAddr>,
     pub(super) networks: Vec<IpNet>,
     pub(super) mtu: u16,
+    /// Where the pod is reached outside the mesh; none before the API server knows.
+    pub(super) pod_addresses: Vec<IpAddr>,
 }
 
 /// Why a pod gets no device, or not yet.
@@ -36,19 +38,19 @@ pub(super) fn plan(pod: &Identity, member: &TunMeshMember, mesh: &TunMesh) -> Re
     if member.spec.pod.as_ref().is_none_or(|its| its.uid != pod.uid) {
         return Err(NoMember::OtherPod);
     }
-    let addresses = member.status.as_ref().map(|status| &status.addresses).ok_or(NoMember::NoAddress)?;
+    let TunMeshMemberStatus { addresses, endpoints, .. } = member.status.as_ref().ok_or(NoMember::NoAddress)?;
     let ipv4 = addresses.ipv4.ok_or(NoMember::NoAddress)?;
     let addresses = [Some(IpAddr::V4(ipv4)), addresses.ipv6.map(IpAddr::V6)].into_iter().flatten().collect();
     let status = mesh.status.as_ref().filter(|status| !status.address_pools.is_empty()).ok_or(NoMember::NoNetwork)?;
     let (networks, mtu) = (status.address_pools.clone(), status.mtu.unwrap_or(DEFAULT_MTU));
-    Ok(Plan { addresses, networks, mtu })
+    let pod_addresses =
+        endpoints.iter().filter_map(|endpoint| endpoint.parse().ok()).map(|endpoint: SocketAddr| endpoint.ip());
+    Ok(Plan { addresses, networks, mtu, pod_addresses: pod_addresses.collect() })
 }
 
 #[cfg(test)]
 mod tests {
-    use tunmesh_crds::{
-        MemberAddresses, MemberMesh, MemberPod, TunMeshMemberSpec, TunMeshMemberStatus, TunMeshSpec, TunMeshStatus,
-    };
+    use tunmesh_crds::{MemberAddresses, MemberMesh, MemberPod, TunMeshMemberSpec, TunMeshSpec, TunMeshStatus};
 
     use super::*;
 
@@ -62,7 +64,8 @@ mod tests {
         let mut member = TunMeshMember::new("web-0", TunMeshMemberSpec { mesh, pod, outside: None });
         let addresses =
             MemberAddresses { ipv4: Some([10, 77, 0, 5].into()), ipv6: Some("fd77::a4d:5".parse().unwrap()) };
-        member.status = Some(TunMeshMemberStatus { addresses, ..TunMeshMemberStatus::default() });
+        let endpoints = vec!["192.0.2.7:4567".into(), "[2001:db8::7]:4567".into()];
+        member.status = Some(TunMeshMemberStatus { addresses, endpoints, ..TunMeshMemberStatus::default() });
         member
     }
 
@@ -79,6 +82,7 @@ mod tests {
 
         assert_eq!(plan.addresses, [IpAddr::from([10, 77, 0, 5]), "fd77::a4d:5".parse().unwrap()]);
         assert_eq!((plan.networks.len(), plan.mtu), (2, 1420));
+        assert_eq!(plan.pod_addresses, [IpAddr::from([192, 0, 2, 7]), "2001:db8::7".parse().unwrap()]);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! What a pod must not be.
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
 use tunmesh_crds::names::{SECRET_ANNOTATION, SIDECAR, TEMPLATE_ANNOTATION};
 
 use super::refusal::shortened;
 use super::{Refusal, volumes};
-use crate::layout::PORT;
+use crate::layout::{HELPER_AUDIENCE, PORT};
 
 pub(super) fn pod(pod: &Pod) -> Result<(), Refusal> {
     let Some(spec) = &pod.spec else { return Ok(()) };
@@ -25,6 +25,7 @@ pub(super) fn pod(pod: &Pod) -> Result<(), Refusal> {
         return Err(Refusal::SidecarDuplicate { place: "spec.containers" });
     }
     others(spec).try_for_each(mounts)?;
+    spec.volumes.iter().flatten().try_for_each(token)?;
     let has_sidecar = spec.init_containers.iter().flatten().any(|container| container.name == SIDECAR);
     if has_sidecar { Ok(()) } else { untouched(pod, spec) }
 }
@@ -59,6 +60,16 @@ fn mounts(container: &Container) -> Result<(), Refusal> {
         None => Ok(()),
         Some(volume) => Err(Refusal::VolumeMounted { container: shortened(&container.name), volume: volume.clone() }),
     }
+}
+
+/// What has this token can ask the helper for the device of the pod.
+fn token(volume: &Volume) -> Result<(), Refusal> {
+    let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+    let mut tokens = sources.filter_map(|source| source.service_account_token.as_ref());
+    if !volumes::is_ours(&volume.name) && tokens.any(|token| token.audience.as_deref() == Some(HELPER_AUDIENCE)) {
+        return Err(Refusal::TokenReserved { volume: shortened(&volume.name) });
+    }
+    Ok(())
 }
 
 /// A pod without the sidecar has nothing that comes with it.

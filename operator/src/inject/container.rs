@@ -16,7 +16,7 @@ pub(super) fn build(template: &Template) -> Container {
         name: SIDECAR.to_owned(),
         image: Some(template.image.clone()),
         command: Some(strings(["tunmesh"])),
-        args: Some(strings(["run"])),
+        args: Some(args(template.tun)),
         env: Some(env(template)),
         lifecycle: Some(lifecycle()),
         // Once up it counts as alive while it listens, even if it is alone.
@@ -37,6 +37,15 @@ pub(super) fn build(template: &Template) -> Container {
         security_context: Some(security_context(template.tun)),
         volume_mounts: Some(volumes::mounts(template.tun)),
         ..Container::default()
+    }
+}
+
+/// With a supervisor, which starts a killed agent again sooner than the kubelet does; but for an agent that begins with rights
+/// and drops them, as its supervisor would keep them.
+fn args(tun: TunMode) -> Vec<String> {
+    match tun {
+        TunMode::HostDevice => strings(["run"]),
+        TunMode::NodeHelper => strings(["run", "--supervise"]),
     }
 }
 

@@ -2,6 +2,8 @@ use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
 
+use crate::layout::HELPER_AUDIENCE;
+
 /// Why a pod cannot be a member as it is. The text is for the person who makes the pod: place, value, fix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -124,6 +126,15 @@ pub enum Refusal {
         /// Which list of containers.
         place: &'static str,
     },
+    /// Another container could ask the node helper for the device.
+    #[error(
+        "spec.volumes has a volume {volume} with a token for the audience {HELPER_AUDIENCE}, which is the sidecar's only: \
+         remove this source, or take another audience"
+    )]
+    TokenReserved {
+        /// The volume.
+        volume: String,
+    },
     /// Another container would see what is the sidecar's.
     #[error("container {container} mounts volume {volume}, which is the sidecar's only: remove the mount")]
     VolumeMounted {
@@ -163,6 +174,7 @@ impl Refusal {
             Self::SecretTaken { .. } => "SecretTaken",
             Self::SelectorInvalid { .. } => "SelectorInvalid",
             Self::SidecarDuplicate { .. } => "SidecarDuplicate",
+            Self::TokenReserved { .. } => "TokenReserved",
             Self::VolumeMounted { .. } => "VolumeMounted",
             Self::VolumeTaken { .. } => "VolumeTaken",
             Self::Windows { .. } => "Windows",

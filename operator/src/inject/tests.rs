@@ -108,6 +108,32 @@ fn pods_that_cannot_be_members_are_refused() {
 }
 
 #[test]
+fn no_volume_but_the_sidecars_has_a_token_for_the_node_helper() {
+    let token = |audience: &str| {
+        json!({"name": "mine", "projected": {"sources": [
+            {"configMap": {"name": "c"}}, {"serviceAccountToken": {"audience": audience, "path": "t"}},
+        ]}})
+    };
+    let mesh = mesh(json!({}));
+    for mut pod in [plain(), injected(&plain(), &mesh, SECRET).unwrap()] {
+        let volumes = pod["spec"]["volumes"].as_array().cloned().unwrap_or_default();
+        let with = |audience| json!([volumes.clone(), vec![token(audience)]].concat());
+        pod["spec"]["volumes"] = with("vault");
+        assert!(outcome(&pod, &mesh, "default", &BTreeMap::new(), SECRET).is_ok());
+
+        pod["spec"]["volumes"] = with("tunmesh-node-helper");
+        let refusal = refusal(&pod, &mesh);
+
+        assert_eq!(refusal, Refusal::TokenReserved { volume: "mine".into() });
+        assert!(
+            refusal
+                .to_string()
+                .starts_with("spec.volumes has a volume mine with a token for the audience tunmesh-node")
+        );
+    }
+}
+
+#[test]
 fn annotations_that_mean_nothing_are_refused() {
     let cases = [
         (
@@ -159,6 +185,7 @@ fn annotations_take_the_place_of_what_the_mesh_says() {
 
     let plain = sidecar(&plain());
     assert_eq!(plain.image.as_deref(), Some("mesh.example/agent"));
+    assert_eq!(plain.args, Some(vec!["run".to_owned(), "--supervise".to_owned()]));
     let names: Vec<_> = plain.env.iter().flatten().map(|variable| variable.name.clone()).collect();
     assert_eq!(names, ["A", "TUNMESH_CONFIG_PATH", "TUNMESH_ADVERTISE_ADDRESS"]);
     assert!(plain.env.iter().flatten().all(|variable| variable.value.as_deref() != Some("1.2.3.4")));
@@ -183,6 +210,7 @@ fn a_host_device_needs_root_one_capability_and_the_device() {
     let after = injected(&pod, &mesh(json!({})), "s").unwrap();
 
     let sidecar = &after["spec"]["initContainers"][0];
+    assert_eq!(sidecar["args"], json!(["run"]), "a supervisor would keep the rights");
     assert_eq!(
         sidecar["securityContext"]["capabilities"],
         json!({"add": ["NET_ADMIN", "SETGID", "SETPCAP", "SETUID"], "drop": ["ALL"]})

@@ -9,7 +9,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource, ResourceExt};
-use tunmesh_crds::{AddressOwner, MemberReason, OwnerKind, TunMesh, TunMeshMember, TunMeshMemberStatus};
+use tunmesh_crds::{AddressOwner, MemberReason, OwnerKind, Period, TunMesh, TunMeshMember, TunMeshMemberStatus};
 
 use crate::conditions::{Finding, changed, conditions};
 use crate::context::Context;
@@ -20,7 +20,7 @@ use super::config::Device;
 use super::provide::{RESYNC, Wanted, provide};
 
 /// Gives a machine outside the cluster its address and a Secret with all that its agent needs.
-pub(crate) async fn reconcile(member: Arc<TunMeshMember>, context: Arc<Context>) -> Result<Action, Error> {
+pub(super) async fn reconcile(member: Arc<TunMeshMember>, context: Arc<Context>) -> Result<Action, Error> {
     let Some(outside) = member.spec.outside.clone() else { return Ok(Action::await_change()) };
     if member.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
@@ -59,6 +59,7 @@ pub(crate) async fn reconcile(member: Arc<TunMeshMember>, context: Arc<Context>)
             ordinal: None,
         },
         address: outside.address.map(|address| address.to_string()),
+        claimed: None,
         secret_name: layout::outside_secret(&member.name_any()),
         names: advertised.clone().filter(|_| address.is_none()).into_iter().collect(),
         addresses: address.into_iter().collect(),
@@ -79,8 +80,8 @@ pub(crate) async fn reconcile(member: Arc<TunMeshMember>, context: Arc<Context>)
 
 /// Nobody carries a renewed certificate to a machine outside the cluster, so it has one for longer; it ends with its
 /// authority at the latest.
-pub(crate) fn lifetime(mesh: &TunMesh) -> Duration {
-    LIFETIME.max(mesh.spec.trust.certificate_lifetime.duration())
+fn lifetime(mesh: &TunMesh) -> Period {
+    LIFETIME.max(mesh.spec.trust.certificate_lifetime)
 }
 
 /// Whether members of the mesh know it: nobody else can tell.
@@ -135,5 +136,5 @@ fn owner_reference(member: &TunMeshMember) -> OwnerReference {
 }
 
 /// Three months: time enough to carry the next one.
-const LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
+const LIFETIME: Period = Period::from_hours(90 * 24);
 const REFUSED_RETRY: Duration = Duration::from_secs(30);

@@ -22,6 +22,7 @@ use crate::inject;
 use crate::labels::mesh_labels;
 use crate::layout::{self, PORT};
 
+use super::address::{Claimed, claim};
 use super::config::Device;
 use super::facts::PodFacts;
 use super::provide::{RESYNC, Wanted, provide};
@@ -45,7 +46,12 @@ pub(crate) async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Ac
         let note = "the pod has the label and no sidecar: it was made while no webhook was there".to_owned();
         return refuse(&context, &pod, MemberReason::SidecarAbsent, note).await;
     };
-    let member = match member_of(&context, &pod, &facts, &mesh).await? {
+    let (member, claimed) = match known_member(&context, &facts) {
+        Some(member) => (Ok(member), None),
+        // Neither needs the other, and a pod waits for both.
+        None => futures::try_join!(make_member(&context, &pod, &facts, &mesh), claim_early(&context, &mesh, &facts))?,
+    };
+    let member = match member {
         Ok(member) => member,
         Err(again) => return Ok(Action::requeue(again)),
     };
@@ -57,7 +63,7 @@ pub(crate) async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Ac
     if mesh.spec.paused && member.status.as_ref().is_none_or(|status| status.material.is_none()) {
         return Ok(Action::await_change());
     }
-    let wanted = wanted(&context, &pod, &facts, &mesh, &member, secret_name);
+    let wanted = Wanted { claimed, ..wanted(&context, &pod, &facts, &mesh, &member, secret_name) };
     provide(&context, &mesh, member, wanted).await
 }
 
@@ -99,12 +105,13 @@ fn wanted(
         owner: owner_reference(pod),
         address_owner: facts.owner.clone(),
         address: facts.wanted.clone(),
+        claimed: None,
         secret_name,
         host: Some(UNKNOWN_HOST.to_owned()),
         port: PORT,
         addresses: facts.addresses.clone(),
         names: Vec::new(),
-        lifetime: mesh.spec.trust.certificate_lifetime.duration(),
+        lifetime: mesh.spec.trust.certificate_lifetime,
         device: if facts.uses_helper(mesh) { Device::Helper } else { Device::Own },
         log_level: log_level.unwrap_or(mesh.spec.sidecar.log_level),
         bootstrap: vec![bootstrap_url(mesh, &context.settings.cluster_domain)],
@@ -117,19 +124,33 @@ fn wanted(
     }
 }
 
-/// The member object of a pod; or, while one of its name is another's, after how long to look again.
-async fn member_of(
+fn known_member(context: &Context, facts: &PodFacts) -> Option<TunMeshMember> {
+    let known = context.stores.members.get(&ObjectRef::new(&facts.name).within(&facts.namespace))?;
+    is_its(facts, &known).then(|| known.as_ref().clone())
+}
+
+fn is_its(facts: &PodFacts, member: &TunMeshMember) -> bool {
+    member.spec.pod.as_ref().is_some_and(|pod| pod.uid == facts.uid)
+}
+
+/// Claims the address of a pod while its member object is made.
+async fn claim_early(context: &Context, mesh: &TunMesh, facts: &PodFacts) -> Result<Option<Claimed>, Error> {
+    let has_networks = mesh.status.as_ref().is_some_and(|status| !status.address_pools.is_empty());
+    if mesh.spec.paused || !has_networks {
+        return Ok(None);
+    }
+    let lifetime = mesh.spec.trust.certificate_lifetime;
+    claim(context, mesh, &facts.owner, facts.wanted.as_deref(), lifetime).await.map(Some)
+}
+
+/// Makes the member object of a pod; or, while one of its name is another's, says after how long to look again.
+async fn make_member(
     context: &Context,
     pod: &Pod,
     facts: &PodFacts,
     mesh: &TunMesh,
 ) -> Result<Result<TunMeshMember, Duration>, Error> {
-    let is_its = |member: &TunMeshMember| member.spec.pod.as_ref().is_some_and(|pod| pod.uid == facts.uid);
     let api = Api::<TunMeshMember>::namespaced(context.client.clone(), &facts.namespace);
-    let known = ObjectRef::new(&facts.name).within(&facts.namespace);
-    if let Some(member) = context.stores.members.get(&known).filter(|member| is_its(member)) {
-        return Ok(Ok(member.as_ref().clone()));
-    }
     let attempt = || format!("make TunMeshMember {}/{}", facts.namespace, facts.name);
     match api.create(&PostParams::default(), &new_member(pod, facts, mesh)).await {
         Ok(member) => return Ok(Ok(member)),
@@ -139,7 +160,7 @@ async fn member_of(
     let Some(other) = api.get_opt(&facts.name).await.map_err(Error::api(attempt()))? else {
         return Ok(Err(OTHER_MEMBER_RETRY));
     };
-    if is_its(&other) {
+    if is_its(facts, &other) {
         return Ok(Ok(other));
     }
     if other.spec.outside.is_some() {
@@ -177,10 +198,7 @@ fn new_member(pod: &Pod, facts: &PodFacts, mesh: &TunMesh) -> TunMeshMember {
 
 /// A pod that is over is no longer in the mesh. Address and objects go when it is deleted.
 async fn end(context: &Context, facts: &PodFacts) -> Result<Action, Error> {
-    let known = ObjectRef::new(&facts.name).within(&facts.namespace);
-    let member = context.stores.members.get(&known);
-    let member = member.filter(|member| member.spec.pod.as_ref().is_some_and(|pod| pod.uid == facts.uid));
-    let Some(mut member) = member.map(Arc::unwrap_or_clone) else { return Ok(Action::await_change()) };
+    let Some(mut member) = known_member(context, facts) else { return Ok(Action::await_change()) };
     let generation = member.metadata.generation;
     let Some(status) = member.status.as_mut().filter(|status| status.ready) else { return Ok(Action::await_change()) };
     status.ready = false;

@@ -11,12 +11,12 @@ use kube::runtime::events::EventType;
 use kube::{Api, ResourceExt};
 use tunmesh_crds::names::POD_UID_LABEL;
 use tunmesh_crds::{
-    AddressMesh, AddressOwner, LogLevel, MemberAddresses, MemberCondition, MemberMaterial, MemberReason, TunMesh,
+    AddressOwner, LogLevel, MemberAddresses, MemberCondition, MemberMaterial, MemberReason, Period, TunMesh,
     TunMeshMember, TunMeshMemberStatus, Verdict,
 };
 
 use crate::addresses::Pools;
-use crate::claims::{Asked, Outcome, holds, take};
+use crate::claims::holds;
 use crate::conditions::{Finding, changed, conditions};
 use crate::context::Context;
 use crate::error::Error;
@@ -24,6 +24,7 @@ use crate::labels::mesh_labels;
 use crate::layout;
 use crate::trust::{LeafRequest, MeshName, MeshTrust};
 
+use super::address::{Claimed, claim};
 use super::config::{Device, MemberConfig};
 use super::secret::{MemberSecret, Written, fingerprint};
 
@@ -37,6 +38,8 @@ pub(super) struct Wanted {
     pub(super) address_owner: AddressOwner,
     /// The address it asks for, as it is written.
     pub(super) address: Option<String>,
+    /// What came of claiming it, if that was tried just now.
+    pub(super) claimed: Option<Claimed>,
     pub(super) secret_name: String,
     /// Host and port at which others reach it; if there is no host, they do not unless through the mesh.
     pub(super) host: Option<String>,
@@ -44,7 +47,7 @@ pub(super) struct Wanted {
     /// Addresses outside the mesh that its certificate names.
     pub(super) addresses: Vec<IpAddr>,
     pub(super) names: Vec<String>,
-    pub(super) lifetime: Duration,
+    pub(super) lifetime: Period,
     pub(super) device: Device,
     pub(super) log_level: LogLevel,
     pub(super) bootstrap: Vec<String>,
@@ -96,11 +99,7 @@ impl Provider<'_> {
         };
         let pools = Pools::new(&networks);
         let Some(addresses) = self.address(&pools).await? else { return Ok(ADDRESS_RETRY) };
-        if self.wanted.status.addresses != addresses {
-            self.wanted.status.addresses = addresses;
-            // Before the Secret: the node helper gives a device these addresses as soon as the sidecar asks.
-            self.write().await?;
-        }
+        self.wanted.status.addresses = addresses;
         self.material(&trust, &pools).await
     }
 
@@ -110,13 +109,14 @@ impl Provider<'_> {
         let mesh_uid = self.mesh.uid().unwrap_or_default();
         let held = match given {
             Some(address) if pools.contains(address) => {
-                holds(self.context, &mesh_uid, address, &self.wanted.address_owner).await?.then_some(address)
+                let Wanted { address_owner, lifetime, .. } = &self.wanted;
+                holds(self.context, &mesh_uid, address, address_owner, *lifetime).await?.then_some(address)
             }
             Some(_) | None => None,
         };
         let address = match held {
             Some(address) => address,
-            None => match self.claim(pools).await? {
+            None => match self.claim().await? {
                 Ok(address) => address,
                 Err(finding) => {
                     self.say(finding);
@@ -128,42 +128,12 @@ impl Provider<'_> {
         Ok(Some(MemberAddresses { ipv4: Some(address), ipv6: pools.ipv6_of(address) }))
     }
 
-    async fn claim(&self, pools: &Pools) -> Result<Result<std::net::Ipv4Addr, Finding<MemberReason>>, Error> {
-        let written = self.wanted.address.as_deref();
-        let Ok(address) = written.map(str::parse).transpose() else {
-            let message = format!("{} is no IPv4 address", written.unwrap_or_default());
-            return Ok(Err(Finding::new(MemberReason::AddressOutside, message)));
-        };
-        let mesh = AddressMesh {
-            namespace: self.mesh.namespace().unwrap_or_default(),
-            name: self.mesh.name_any(),
-            uid: self.mesh.uid().unwrap_or_default(),
-        };
-        let asked = Asked { mesh, pools, owner: self.wanted.address_owner.clone(), wanted: address };
-        Ok(match take(self.context, asked).await? {
-            Outcome::Held(address) => Ok(address),
-            Outcome::Taken(claim) => {
-                let owner = &claim.spec.owner;
-                let message =
-                    format!("{} is {:?} {}/{}'s", claim.spec.address, owner.kind, owner.namespace, owner.name);
-                Err(Finding::new(MemberReason::AddressTaken, message))
-            }
-            Outcome::Outside(address) => {
-                let networks = self.mesh.status.iter().flat_map(|status| &status.address_pools);
-                let networks = networks.map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                Err(Finding::new(MemberReason::AddressOutside, format!("{address} is in none of {networks}")))
-            }
-            Outcome::Ownerless => {
-                let owner = &self.wanted.address_owner;
-                let message =
-                    format!("there is no StatefulSet {}/{} of UID {}", owner.namespace, owner.name, owner.uid);
-                Err(Finding::new(MemberReason::AddressTaken, message))
-            }
-            Outcome::Exhausted => Err(Finding::new(
-                MemberReason::PoolExhausted,
-                format!("none of {} addresses is free", pools.capacity()),
-            )),
-        })
+    async fn claim(&mut self) -> Result<Claimed, Error> {
+        if let Some(claimed) = self.wanted.claimed.take() {
+            return Ok(claimed);
+        }
+        let Wanted { address_owner, address, lifetime, .. } = &self.wanted;
+        claim(self.context, self.mesh, address_owner, address.as_deref(), *lifetime).await
     }
 
     /// Writes the Secret if what it is made of changed, or its certificate is to be renewed.
@@ -197,7 +167,7 @@ impl Provider<'_> {
             authorities: trust.authorities_pem(),
             cluster_secret: trust.cluster_secret().to_owned(),
         };
-        match secret.write(&self.context.client).await? {
+        match self.write_secret(&secret).await? {
             Written::Done => {}
             Written::NotOurs => {
                 let message = format!("Secret {} is not this member's", self.wanted.secret_name);
@@ -217,6 +187,32 @@ impl Provider<'_> {
         self.wanted.status.material =
             Some(MemberMaterial { fingerprint, renews: Time(issued.renew_at), expires: Time(issued.not_after) });
         Ok(until(now, issued.renew_at))
+    }
+
+    /// Writes the Secret, and before it counts the addresses into the status: the node helper gives a device these.
+    ///
+    /// Both at once, as a pod waits for them. Of two operators that claimed different addresses the one whose status is taken
+    /// has its way with the Secret, too; the other's address is given up, and rests for as long as the certificate lasts.
+    async fn write_secret(&mut self, secret: &MemberSecret) -> Result<Written, Error> {
+        let client = &self.context.client;
+        let before = self.member.status.clone().unwrap_or_default();
+        let is_noted = before.addresses == self.wanted.status.addresses;
+        let note = async { if is_noted { Ok(()) } else { self.write().await } };
+        let written = if before.material.is_some() {
+            note.await?;
+            match secret.replace(client).await? {
+                None => secret.create(client).await?,
+                replaced => replaced,
+            }
+        } else {
+            let (noted, created) = futures::join!(note, secret.create(client));
+            noted?;
+            match created? {
+                None => secret.replace(client).await?,
+                created => created,
+            }
+        };
+        Ok(written.unwrap_or_else(|| Written::Refused("it came or went in between".to_owned())))
     }
 
     /// `None` if the address is in no network of the mesh.
@@ -272,7 +268,7 @@ impl Provider<'_> {
             name: self.member.name_any(),
             addresses: mesh_addresses.into_iter().flatten().chain(outside).collect(),
             dns_names: self.wanted.names.clone(),
-            lifetime: self.wanted.lifetime,
+            lifetime: self.wanted.lifetime.duration(),
         }
     }
 

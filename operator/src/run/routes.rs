@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 use tunmesh_crds::names::{MESH_LABEL, MESH_NAMESPACE_LABEL};
-use tunmesh_crds::{TunMesh, TunMeshAddress, TunMeshMember};
+use tunmesh_crds::{MemberPod, TunMesh, TunMeshAddress, TunMeshMember};
 
 use crate::context::Stores;
 use crate::hub::Change;
@@ -49,18 +49,19 @@ impl Routes {
         }
     }
 
-    /// A machine outside concerns itself; every member its mesh; one that is gone its pod, if that is still there, and
-    /// its claim.
+    /// A machine outside concerns itself, and so does a member whose pod is not known to carry the label; every member its
+    /// mesh; one that is gone its pod, if that is still there, and its claim.
     pub(super) fn member(&self, change: &Change<'_, TunMeshMember>) {
         let (Change::Applied(member) | Change::Deleted(member)) = change;
         let namespace = member.namespace().unwrap_or_default();
         let mesh = &member.spec.mesh;
         self.queues.meshes.put(ObjectRef::new(&mesh.name).within(mesh.namespace.as_ref().unwrap_or(&namespace)));
         match change {
-            Change::Applied(member) if member.spec.outside.is_some() => {
-                self.queues.members.put(ObjectRef::from(*member))
+            Change::Applied(member) => {
+                if !member.spec.pod.as_ref().is_some_and(|pod| self.has_label(&namespace, pod)) {
+                    self.queues.members.put(ObjectRef::from(*member));
+                }
             }
-            Change::Applied(_) => {}
             Change::Deleted(member) => {
                 self.queues.pods.put(ObjectRef::new(&member.name_any()).within(&namespace));
                 let uid = member.uid();
@@ -75,13 +76,15 @@ impl Routes {
         }
     }
 
-    /// A pod concerns itself and its mesh; one that is over the claims of its owner, too.
+    /// A pod concerns itself and its mesh; one that is over the claims of its owner, too; one that is gone its member, since
+    /// it may only have lost the label.
     pub(super) fn pod(&self, change: &Change<'_, Pod>) {
         let (Change::Applied(pod) | Change::Deleted(pod)) = change;
         let Some(facts) = PodFacts::of(pod) else { return };
         self.queues.meshes.put(facts.mesh());
-        if let Change::Applied(pod) = change {
-            self.queues.pods.put(ObjectRef::from(*pod));
+        match change {
+            Change::Applied(pod) => self.queues.pods.put(ObjectRef::from(*pod)),
+            Change::Deleted(_) => self.queues.members.put(ObjectRef::new(&facts.name).within(&facts.namespace)),
         }
         if matches!(change, Change::Deleted(_)) || facts.over {
             self.claims_where(|claim| claim.spec.owner.uid == facts.owner.uid);
@@ -92,6 +95,11 @@ impl Routes {
     pub(super) fn looked_at(&self, mesh: &TunMesh) {
         self.queues.meshes.put(ObjectRef::from(mesh));
         self.outside_of(mesh);
+    }
+
+    fn has_label(&self, namespace: &str, pod: &MemberPod) -> bool {
+        let known = self.pods.get(&ObjectRef::new(&pod.name).within(namespace));
+        known.is_some_and(|known| known.uid().as_ref() == Some(&pod.uid))
     }
 
     fn members_of(&self, mesh: &TunMesh) {

@@ -48,13 +48,19 @@ impl Operator {
 
     /// A second one, as when a leader is replaced and does not know it yet.
     pub(crate) fn beside(client: Client) -> Self {
-        Self::run(client, None)
+        Self::run(client, None, Some(REST))
+    }
+
+    /// One that has addresses rest as long as they are to.
+    pub(crate) async fn start_resting(client: Client) -> Self {
+        let turn = TURN.lock().await;
+        Self { _turn: Some(turn), ..Self::run(client, None, None) }
     }
 
     /// With its webhook, which nothing calls.
     pub(crate) async fn start_serving(client: Client) -> Self {
         let turn = TURN.lock().await;
-        Self { _turn: Some(turn), ..Self::run(client, Some("127.0.0.1:0".parse().unwrap())) }
+        Self { _turn: Some(turn), ..Self::run(client, Some("127.0.0.1:0".parse().unwrap()), Some(REST)) }
     }
 
     /// Reconciliations that failed for this reason.
@@ -70,14 +76,14 @@ impl Operator {
         lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
     }
 
-    fn run(client: Client, webhook: Option<SocketAddr>) -> Self {
+    fn run(client: Client, webhook: Option<SocketAddr>, quarantine: Option<Duration>) -> Self {
         let metrics = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let settings = Settings {
             namespace: "tunmesh-system".into(),
             defaults: Defaults { agent_image: "tunmesh.io/agent:test".into() },
             cluster_domain: "cluster.local".into(),
             confirm: Duration::from_millis(200),
-            quarantine: Some(Duration::from_millis(600)),
+            quarantine,
         };
         let (stop, stopped) = watch::channel(false);
         let options = Options { settings, webhook, metrics };
@@ -253,4 +259,6 @@ fn merge(into: &mut Value, from: Value) {
 }
 
 const POLL: Duration = Duration::from_millis(20);
+/// How long an address rests where it does not matter.
+const REST: Duration = Duration::from_millis(600);
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -4,6 +4,7 @@
 
 mod hostile;
 mod lab;
+mod labels;
 mod members;
 mod meshes;
 mod owners;

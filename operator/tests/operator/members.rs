@@ -2,6 +2,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
+use tunmesh_crds::names::{MANAGED_BY_LABEL, MANAGER, MESH_LABEL, MESH_NAMESPACE_LABEL};
 use tunmesh_crds::{TunMeshMember, address_name};
 
 use crate::lab::{Lab, Operator, reason_of};
@@ -63,6 +64,33 @@ async fn a_secret_that_is_not_the_pods_is_left_alone() {
 
     assert!(note.contains("tunmesh-web"), "{note}");
     assert_eq!(lab.secret("tunmesh-web").await.into_keys().collect::<Vec<_>>(), ["password"]);
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn the_address_in_the_status_counts_where_another_operator_wrote_the_secret_first() {
+    let lab = Lab::new("overtaken").await;
+    let operator = Operator::start(lab.client.clone()).await;
+    lab.mesh("m", json!({})).await;
+    lab.mesh_when("m", |mesh| mesh.status.as_ref().is_some_and(|status| !status.address_pools.is_empty())).await;
+    operator.stop().await;
+    let pod = lab.pod("web", "m", json!({})).await;
+    let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "web", "uid": pod.uid().unwrap()});
+    let labels = json!({MANAGED_BY_LABEL: MANAGER, MESH_LABEL: "m", MESH_NAMESPACE_LABEL: lab.namespace});
+    let written = json!({
+        "metadata": {"name": "tunmesh-web", "labels": labels, "ownerReferences": [owner]},
+        "type": "kubernetes.io/tls",
+        "stringData": {"config.yaml": "of another address", "tls.crt": "", "tls.key": ""},
+    });
+    let written: Secret = serde_json::from_value(written).unwrap();
+    lab.api::<Secret>().create(&PostParams::default(), &written).await.unwrap();
+
+    let operator = Operator::start(lab.client.clone()).await;
+
+    lab.member("web", |member| member.status.as_ref().is_some_and(|it| it.material.is_some())).await;
+    let address = lab.address("web").await;
+    let config = &lab.secret("tunmesh-web").await["config.yaml"];
+    assert!(config.contains(&address.to_string()), "{config}");
     operator.stop().await;
 }
 

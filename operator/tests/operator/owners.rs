@@ -1,8 +1,9 @@
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
-use tunmesh_crds::AddressPhase;
+use tunmesh_crds::{AddressPhase, TunMesh, TunMeshAddress, TunMeshMember};
 
 use crate::lab::{Lab, Operator, eventually};
 
@@ -76,5 +77,52 @@ async fn the_place_in_a_stateful_set_keeps_its_address() {
         .then_some(())
     };
     eventually("no claim", left, |()| true).await;
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_rests_for_the_longest_certificate_that_was_issued_for_it() {
+    let lab = Lab::new("lifetimes").await;
+    let operator = Operator::start_resting(lab.client.clone()).await;
+    let mesh = lab.mesh("m", json!({"addressPools": ["10.77.0.0/16"], "trust": {"certificateLifetime": "2h"}})).await;
+    let wants = |secret: &str| json!({"metadata": {"annotations": {"tunmesh.io/address": "10.77.0.9", "tunmesh.io/secret": secret}}});
+    lab.pod("web", "m", wants("s-web")).await;
+    let issued = |after: Option<Time>| {
+        let lab = &lab;
+        async move {
+            let ends = |member: &TunMeshMember| Some(member.status.as_ref()?.material.as_ref()?.expires.clone());
+            ends(&lab.member("web", |member| ends(member).is_some_and(|end| Some(end) != after)).await)
+        }
+    };
+    let set = |lifetime: &'static str| {
+        let spec = json!({"spec": {"trust": {"certificateLifetime": lifetime}}});
+        let api = lab.api::<TunMesh>();
+        async move { api.patch("m", &PatchParams::default(), &Patch::Merge(spec)).await.unwrap() }
+    };
+
+    // The second certificate lasts longest, and is still good when the last is issued and its owner goes.
+    let first = issued(None).await;
+    set("48h").await;
+    let second = issued(first).await;
+    set("1h").await;
+    issued(second).await;
+    lab.delete_pod("web").await;
+    lab.pod("other", "m", json!({})).await;
+    lab.address("other").await;
+
+    let claim = |owner: &'static str, phase: AddressPhase| {
+        let (lab, mesh) = (&lab, &mesh);
+        let find = move || async move {
+            let claims = lab.claims(mesh).await.into_iter();
+            let its = |claim: &TunMeshAddress| claim.status.as_ref().and_then(|status| status.phase) == Some(phase);
+            claims.filter(its).find(|claim| claim.spec.owner.name == owner)
+        };
+        async move { eventually(owner, find, |_| true).await.spec.certificate_lifetime.to_string() }
+    };
+    assert_eq!(claim("web", AddressPhase::Quarantined).await, "48h");
+    assert_eq!(claim("other", AddressPhase::Claimed).await, "1h");
+    // The next pod that asks for it has it with what is known of it.
+    lab.pod("next", "m", wants("s-next")).await;
+    assert_eq!(claim("next", AddressPhase::Claimed).await, "48h");
     operator.stop().await;
 }

@@ -39,6 +39,21 @@ impl SizeSearch {
         Self { mtu, fits: LEAST.min(mtu), too_big: mtu + 1, largest: mtu, probe: None, state: State::Idle }
     }
 
+    /// The device takes packets of `mtu` bytes from now on; whether that is news. What is known to fit counts until more is.
+    pub(super) fn raise(&mut self, mtu: usize) -> bool {
+        if mtu <= self.mtu {
+            return false;
+        }
+        self.mtu = mtu;
+        self.too_big = mtu + 1;
+        self.probe = None;
+        match self.state {
+            State::Idle => self.largest = mtu,
+            State::Found { .. } | State::Searching { .. } => self.state = State::Searching { lost: 0 },
+        }
+        true
+    }
+
     /// What packets may have now. Until something else is known that is the MTU of the device.
     pub(super) fn largest(&self) -> usize {
         self.largest

@@ -179,6 +179,36 @@ fn a_datagram_the_interface_refuses_counts_at_once() {
 }
 
 #[test]
+fn a_larger_mtu_of_the_device_is_looked_for_and_what_fits_counts_meanwhile() {
+    for width in [1420, 1480, 1500] {
+        let mut world = World::connected(ALL);
+        world.width = width;
+        world.until(|world| !world.path.size.is_searching());
+        assert_eq!((world.largest, world.settled), (MTU, true));
+
+        world.path.handle_mtu(1500, world.now);
+        world.act();
+        world.until(|world| {
+            assert!((MTU..=width).contains(&world.path.largest()), "{width}: {}", world.path.largest());
+            !world.path.size.is_searching()
+        });
+
+        assert!(width - world.largest <= 8, "{width}: {}", world.largest);
+    }
+}
+
+#[test]
+fn a_larger_mtu_counts_at_once_where_nothing_is_looked_for_and_a_smaller_one_changes_nothing() {
+    let mut world = World::new(ALL);
+
+    world.path.handle_mtu(1500, world.now);
+    world.path.handle_mtu(1300, world.now);
+    world.act();
+
+    assert_eq!(world.largest, 1500);
+}
+
+#[test]
 fn a_session_that_ends_in_silence_leaves_the_next_packet_to_start_anew() {
     let mut world = World::connected(ALL);
     world.now += IDLE * 2;

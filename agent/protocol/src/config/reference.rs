@@ -46,7 +46,7 @@ The agent reads one YAML file: `tunmesh run --config FILE`, else `TUNMESH_CONFIG
 its starts this agent unchanged. `tunmesh config example` prints one to fill in, `tunmesh config check FILE` names everything that is wrong with one.
 
 A changed file is taken over while the agent runs (within 2 s, or at once on SIGHUP), as are changed certificate files. What was used up at start keeps its value until a restart, and the
-log says so: the device, addresses, MTU, routes and `clamp_mss`, the listening address and port and the URL others are told, the whole of `data_plane` but `keepalive`, user and group, the
+log says so: the device, addresses, MTU (but for `tun_handover` with a socket), routes and `clamp_mss`, the listening address and port and the URL others are told, the whole of `data_plane` but `keepalive`, user and group, the
 key size, `address_certificates`, the log format.
 
 Durations are seconds (`1.5`), a number with `s`, `m`, `h` or `d` (`15m`), or a range of which one value is chosen at start (`5..10s`).

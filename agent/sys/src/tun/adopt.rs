@@ -76,7 +76,7 @@ fn adopt_header(fd: &OwnedFd) -> Result<Offloads, TunError> {
 }
 
 /// MTU in bytes of device `name`, which must not prepend packet information.
-fn describe(name: &str) -> Result<u32, TunError> {
+pub(super) fn describe(name: &str) -> Result<u32, TunError> {
     let link = netlink::describe(name).map_err(|source| TunError::Ioctl { request: "RTM_GETLINK", source })?;
     if link.attributes.iter().any(prepends) {
         return Err(TunError::NotUsable(NotUsable::PacketInformation));

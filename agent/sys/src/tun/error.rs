@@ -11,6 +11,12 @@ use crate::links::LinkError;
 /// Why a TUN device was not made, taken over, handed over or received.
 #[derive(Debug, thiserror::Error)]
 pub enum TunError {
+    /// There is no device of that name.
+    #[error("there is no network device named {name}")]
+    Absent {
+        /// Name asked for.
+        name: String,
+    },
     /// A device of that name exists.
     #[error("a network device named {name} exists already; stop what made it or choose another name")]
     Busy {

@@ -11,7 +11,7 @@
 //!      8       body
 //!
 //! kind       from    count                                         body
-//! 1 HELLO    agent   queues wanted, 1 to 64                        2: most segments of a super packet, 0 for any
+//! 1 HELLO    agent   queues wanted, 0 to 64                        2: most segments of a super packet, 0 for any
 //!                                                                  up to 8192: token
 //! 2 DEVICE   helper  queues of the device with this record         4: MTU
 //!                    (SCM_RIGHTS)                                  1: 0 made now, 1 existed
@@ -24,6 +24,9 @@
 //! HELLO is answered by DEVICE or REFUSED. SOCKETS may follow DEVICE once, and is answered by LIFTED; then both close. Neither
 //! needs the other any more: the agent goes on with its descriptors, and the helper keeps no copy of them, as a copy that
 //! nobody reads swallows packets.
+//!
+//! For the same reason an agent that has its queues asks for none when the device is to change: after HELLO with 0 the helper
+//! brings the device that is there to the networks and the MTU it should have now, and DEVICE comes without descriptors.
 
 mod give;
 mod receive;
@@ -37,7 +40,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, getsockopt, 
 use nix::sys::time::{TimeVal, TimeValLike};
 
 pub use self::give::{Client, hand_over, listen};
-pub use self::receive::{Helper, Received, Wanted, receive};
+pub use self::receive::{Helper, Received, Wanted, receive, update};
 pub use self::record::Hello;
 use super::TunError;
 

@@ -26,7 +26,7 @@ pub struct ProvidedSettings<'a> {
     pub queue_len: u32,
     /// Segments that a super packet of this host's own connections may have at most.
     pub max_segments: Option<u16>,
-    /// Queues to attach, at least 1.
+    /// Queues to attach, at least 1; without meaning for [`update_provided`].
     pub queues: u16,
 }
 
@@ -97,36 +97,67 @@ pub fn provide(settings: &ProvidedSettings<'_>) -> Result<Provided, TunError> {
     Ok(Provided { name: name.to_owned(), mtu, origin, queues })
 }
 
+/// Gives a device that [`provide`] made, in the calling thread's network namespace, the networks and the MTU it should have
+/// now, while its agent goes on: attaches no queue, and leaves the addresses to the agent's next start, as it sends from
+/// those it has.
+///
+/// Errors: `Absent` without a device of that name, `Busy` for another's; nothing was changed then.
+pub fn update_provided(settings: &ProvidedSettings<'_>) -> Result<Provided, TunError> {
+    let ProvidedSettings { name, owner, mtu, .. } = *settings;
+    match links::alias(name) {
+        Ok(alias) if alias.as_deref() == Some(owner) => {}
+        Ok(_) => return Err(TunError::Busy { name: name.to_owned() }),
+        Err(error) if error.no_link() => return Err(TunError::Absent { name: name.to_owned() }),
+        Err(error) => return Err(TunError::Configure(error)),
+    }
+    block(settings)?;
+    resize(settings).map_err(TunError::Configure)?;
+    let present = links::addresses(name).map_err(TunError::Configure)?;
+    route(settings, &present.iter().map(IpNet::addr).collect::<Vec<_>>())?;
+    Ok(Provided { name: name.to_owned(), mtu, origin: Origin::Existed, queues: Vec::new() })
+}
+
 fn configure(settings: &ProvidedSettings<'_>) -> Result<(), TunError> {
-    let name = settings.name;
-    let has_ipv6 = settings.addresses.iter().any(IpAddr::is_ipv6);
+    block(settings)?;
+    prepare(settings).map_err(TunError::Configure)?;
+    links::set_up(settings.name).map_err(TunError::Configure)?;
+    // Only now: the kernel takes no route through a device that is down.
+    route(settings, &settings.addresses)
+}
+
+fn block(settings: &ProvidedSettings<'_>) -> Result<(), TunError> {
     for &network in &settings.networks {
         tolerate_no_ipv6(network.addr(), links::block(network, FALLBACK_METRIC)).map_err(TunError::Configure)?;
     }
-    prepare(settings, has_ipv6).map_err(TunError::Configure)?;
-    links::set_up(name).map_err(TunError::Configure)?;
-    // Only now: the kernel takes no route through a device that is down.
+    Ok(())
+}
+
+/// Routes the networks into the device, each from the first of `addresses` that is of its family.
+fn route(settings: &ProvidedSettings<'_>, addresses: &[IpAddr]) -> Result<(), TunError> {
     for &network in &settings.networks {
-        let source = settings.addresses.iter().find(|address| address.is_ipv4() == network.addr().is_ipv4());
+        let source = addresses.iter().find(|address| address.is_ipv4() == network.addr().is_ipv4());
         if let Some(&source) = source {
-            let routed = links::replace_sourced_route(network.trunc(), source, name);
+            let routed = links::replace_sourced_route(network.trunc(), source, settings.name);
             tolerate_no_ipv6(source, routed).map_err(|error| taken(network.trunc(), error))?;
         }
     }
     Ok(())
 }
 
-fn prepare(settings: &ProvidedSettings<'_>, has_ipv6: bool) -> Result<(), LinkError> {
-    let name = settings.name;
-    silence_ipv6(name, !has_ipv6);
-    links::set_alias(name, settings.owner)?;
-    links::set_mtu(name, settings.mtu)?;
-    links::set_queue_len(name, settings.queue_len)?;
-    if let Some(segments) = settings.max_segments
-        && !forwards()
-    {
-        links::set_max_segments(name, u32::from(segments))?;
+fn resize(settings: &ProvidedSettings<'_>) -> Result<(), LinkError> {
+    links::set_mtu(settings.name, settings.mtu)?;
+    match settings.max_segments {
+        Some(segments) if !forwards() => links::set_max_segments(settings.name, u32::from(segments)),
+        Some(_) | None => Ok(()),
     }
+}
+
+fn prepare(settings: &ProvidedSettings<'_>) -> Result<(), LinkError> {
+    let name = settings.name;
+    silence_ipv6(name, !settings.addresses.iter().any(IpAddr::is_ipv6));
+    links::set_alias(name, settings.owner)?;
+    resize(settings)?;
+    links::set_queue_len(name, settings.queue_len)?;
     let present = links::addresses(name)?;
     let wanted: Vec<IpNet> = settings.addresses.iter().copied().map(IpNet::from).collect();
     for address in wanted.iter().filter(|address| !present.contains(address)) {

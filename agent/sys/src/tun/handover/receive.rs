@@ -1,6 +1,7 @@
 //! The agent's side.
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use crate::tun::{Origin, Tun, TunError, adopt};
 /// What an agent asks a helper for.
 #[derive(Clone, Copy)]
 pub struct Wanted<'a> {
-    /// Queues, 1 to 64.
+    /// Queues, 1 to 64; without meaning for [`update`].
     pub queues: u16,
     /// Segments that a super packet of this host's own connections may have at most.
     pub max_segments: Option<u16>,
@@ -50,6 +51,42 @@ pub struct Helper {
 /// - this process' own user, only in a user namespace that has no user 0 (rootless: there is one user and nothing to
 ///   tell apart). Elsewhere an application that happens to run as the same user could stand in for the helper.
 pub fn receive(socket: &str, wanted: &Wanted<'_>, timeout: Duration) -> Result<Received, TunError> {
+    let Answer { connection, fds, name, mtu, origin } = ask(socket, wanted, timeout)?;
+    let tun = adopt::adopt_queues(fds)?;
+    if tun.name() != name || tun.mtu() != mtu {
+        return Err(malformed(socket));
+    }
+    if origin == Origin::Existed {
+        tun.queues().iter().for_each(discard);
+    }
+    Ok(Received { tun, origin, helper: Helper { connection, socket: socket.to_owned() } })
+}
+
+/// Has the helper that listens on `socket` bring `device`, which it made, to the networks and the MTU it should have now,
+/// and returns that MTU, in bytes.
+///
+/// Waits and trusts as [`receive`] does, which must have been called before this process was confined. Packets go on in
+/// the queues there are; no other comes, as one that nobody reads swallows packets.
+pub fn update(socket: &str, device: &str, wanted: &Wanted<'_>, timeout: Duration) -> Result<u32, TunError> {
+    let answer = ask(socket, &Wanted { queues: 0, ..*wanted }, timeout)?;
+    let mtu = adopt::describe(device)?;
+    if (&*answer.name, answer.mtu) != (device, mtu) {
+        return Err(malformed(socket));
+    }
+    Ok(mtu)
+}
+
+/// A device as the helper tells of it.
+struct Answer {
+    connection: OwnedFd,
+    /// As many as were wanted.
+    fds: Vec<OwnedFd>,
+    name: String,
+    mtu: u32,
+    origin: Origin,
+}
+
+fn ask(socket: &str, wanted: &Wanted<'_>, timeout: Duration) -> Result<Answer, TunError> {
     let deadline = Instant::now() + timeout;
     let overdue = |source: Errno| TunError::NoHelper { socket: socket.to_owned(), timeout, source: source.into() };
     let connection = connect_until(socket, deadline).map_err(|failure| match failure {
@@ -66,33 +103,26 @@ pub fn receive(socket: &str, wanted: &Wanted<'_>, timeout: Duration) -> Result<R
         return Err(unusable(socket, Errno::EMSGSIZE));
     }
     let hello = Record::Hello(Hello { queues, max_segments, token: token.to_vec() });
-    let malformed = || TunError::Malformed { socket: socket.to_owned() };
-    let (record, fds) = match exchange(&connection, &hello, &[], true) {
+    let (record, fds) = match exchange(&connection, &hello, &[], queues > 0) {
         Ok(Incoming::Closed) => return Err(TunError::Refused { socket: socket.to_owned(), reason: None }),
-        Ok(Incoming::Malformed) => return Err(malformed()),
+        Ok(Incoming::Malformed) => return Err(malformed(socket)),
         Ok(Incoming::Record(record, fds)) => (record, fds),
         Err(Errno::EAGAIN) => return Err(overdue(Errno::ETIMEDOUT)),
         Err(errno) => return Err(unusable(socket, errno)),
     };
-    let (mtu, origin, name) = match record {
+    match record {
         Record::Device { queues: given, mtu, origin, name } if given == queues && fds.len() == usize::from(given) => {
-            (mtu, origin, name)
+            Ok(Answer { connection, fds, name, mtu, origin })
         }
-        Record::Refused(reason) => {
-            return Err(TunError::Refused { socket: socket.to_owned(), reason: Some(reason) });
-        }
+        Record::Refused(reason) => Err(TunError::Refused { socket: socket.to_owned(), reason: Some(reason) }),
         Record::Device { .. } | Record::Hello(_) | Record::Lifted { .. } | Record::Sockets { .. } => {
-            return Err(malformed());
+            Err(malformed(socket))
         }
-    };
-    let tun = adopt::adopt_queues(fds)?;
-    if tun.name() != name || tun.mtu() != mtu {
-        return Err(malformed());
     }
-    if origin == Origin::Existed {
-        tun.queues().iter().for_each(discard);
-    }
-    Ok(Received { tun, origin, helper: Helper { connection, socket: socket.to_owned() } })
+}
+
+fn malformed(socket: &str) -> TunError {
+    TunError::Malformed { socket: socket.to_owned() }
 }
 
 impl Helper {
@@ -106,7 +136,7 @@ impl Helper {
         match exchange(&self.connection, &request, sockets, false).map_err(failed)? {
             Incoming::Record(Record::Lifted { sockets }, _) => Ok(sockets),
             Incoming::Closed => Err(TunError::Refused { socket: self.socket, reason: None }),
-            Incoming::Record(..) | Incoming::Malformed => Err(TunError::Malformed { socket: self.socket }),
+            Incoming::Record(..) | Incoming::Malformed => Err(malformed(&self.socket)),
         }
     }
 }
@@ -142,9 +172,12 @@ enum UserNamespace {
 }
 
 impl UserNamespace {
+    /// As it was when this was asked first: a confined process cannot read it, and is not moved to another.
     fn ours() -> Self {
+        static OURS: OnceLock<UserNamespace> = OnceLock::new();
         // Unreadable means no proof of a child namespace: the strictest rule.
-        std::fs::read_to_string("/proc/self/uid_map").map_or(Self::Initial, |map| Self::parse(&map))
+        let read = || std::fs::read_to_string("/proc/self/uid_map").map_or(Self::Initial, |map| Self::parse(&map));
+        *OURS.get_or_init(read)
     }
 
     /// Lines of `uid_map`: first user inside, first outside, number of users.

@@ -13,7 +13,7 @@ use crate::tun::{Origin, Refusal};
 /// What an agent asks for.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Hello {
-    /// Queues it wants, 1 to 64.
+    /// Queues it wants, at most 64; none if the device it has is to be brought up to date.
     pub queues: u16,
     /// Segments that a super packet of the pod's own connections may have at most.
     pub max_segments: Option<u16>,
@@ -83,7 +83,7 @@ impl Record {
                 let (segments, token) = body.split_first_chunk()?;
                 let segments = u16::from_be_bytes(*segments);
                 let max_segments = (segments > 0).then_some(segments);
-                let is_valid = (1..=MAX_QUEUES).contains(&count) && token.len() <= MAX_TOKEN;
+                let is_valid = count <= MAX_QUEUES && token.len() <= MAX_TOKEN;
                 is_valid.then(|| Self::Hello(Hello { queues: count, max_segments, token: token.to_vec() }))
             }
             DEVICE => {
@@ -177,9 +177,11 @@ mod tests {
     #[test]
     fn records_are_these_bytes() {
         let hello = Hello { queues: 2, max_segments: Some(44), token: b"token".to_vec() };
+        let update = Hello { queues: 0, max_segments: None, token: Vec::new() };
         let device = Record::Device { queues: 2, mtu: 1420, origin: Origin::Existed, name: "tunmesh0".into() };
         let records = [
             (Record::Hello(hello), &b"TMNH\x01\x01\x00\x02\x00\x2ctoken"[..]),
+            (Record::Hello(update), b"TMNH\x01\x01\x00\x00\x00\x00"),
             (device, b"TMNH\x01\x02\x00\x02\x00\x00\x05\x8c\x01tunmesh0"),
             (Record::Refused(Refusal::Token), b"TMNH\x01\x03\x00\x05"),
             (Record::Sockets { sockets: 2, bytes: 2 << 20 }, b"TMNH\x01\x04\x00\x02\x00\x20\x00\x00"),
@@ -199,7 +201,6 @@ mod tests {
             b"TMNX\x01\x01\x00\x01\x00\x00",
             b"TMNH\x02\x01\x00\x01\x00\x00",
             b"TMNH\x01\x06\x00\x01\x00\x00",
-            b"TMNH\x01\x01\x00\x00\x00\x00",
             b"TMNH\x01\x01\x00\x41\x00\x00",
             b"TMNH\x01\x01\x00\x01\x00",
             b"TMNH\x01\x02\x00\x01\x00\x00\x05\x8c\x00",

@@ -37,7 +37,7 @@ pub(super) const NETWORKING: &[Key] = &[
         Kind::Group(TUN_HANDOVER),
         Need::Absent,
         "Take a device that another process made, instead of making one",
-        "The agent then needs no right at all. Address, MTU and routes are the other process's business.",
+        "The agent then needs no right at all. Address, MTU and routes are the other process's business. Where that listens at a socket it is asked again when mtu or further_networks change.",
     ),
     our_group("data_plane", Kind::Group(DATA_PLANE), Need::Absent, "How packets travel between nodes", ""),
     group("ipv4", IPV4, Need::Required, "IPv4 inside the mesh", ""),
@@ -148,7 +148,7 @@ const IPV4: &[Key] = &[
         Kind::List(Scalar::Cidr),
         Need::Default("[]"),
         "Further networks that members have addresses in",
-        "For a mesh that outgrew network_cidr. Taken and sent like that one; routed into the device from the next start on.",
+        "For a mesh that outgrew network_cidr. Taken and sent like that one. Routed into the device from the next start on, or at once where tun_handover has a socket.",
     ),
     key(
         "network_cidr",
