@@ -37,7 +37,7 @@ async fn a_stateful_set_keeps_its_addresses_over_deletion_drain_and_rollout() {
     stage.kubectl(&["rollout", "status", "statefulset/db", "--timeout=120s"]);
     assert_eq!(members(&stage, "db", 3).await, first, "after a rollout");
     let [to, _] = first["db-2"];
-    stage.shell("db-0", &format!("ping -qnc1 -W5 {to}"));
+    stage.shell("db-0", &format!("ping -qnc1 -w5 {to}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,7 +49,7 @@ async fn a_job_reaches_its_mesh_and_completes() {
     stage.pods("app=db", 1).await;
     let [to, _] = stage.addresses("db-0").await;
 
-    stage.apply(&job("once", Some("home"), &format!("ping -qnc1 -W5 {to}")));
+    stage.apply(&job("once", Some("home"), &format!("ping -qnc1 -w5 {to}")));
 
     completed(&stage, "once").await;
 }

@@ -149,9 +149,10 @@ async fn everyone_pings_everyone(stage: &Stage, pods: &[Pod]) {
                 let others = all.iter().filter(|(other, _)| *other != name).map(|(_, address)| address.to_string());
                 let others = others.collect::<Vec<_>>().join(" ");
                 scope.spawn(move || {
+                    // Once a second until an answer: a packet that waits longer than 0.1 s for a session is dropped.
                     stage.shell(
                         &name,
-                        &format!("for to in {others}; do ping -qnc1 -W5 $to >/dev/null && echo $to; done; true"),
+                        &format!("for to in {others}; do ping -qnc1 -w5 $to >/dev/null && echo $to; done; true"),
                     )
                 })
             })

@@ -54,7 +54,7 @@ async fn a_machine_outside_the_cluster_joins_with_its_secret_and_pings_pods() {
         }
     }
     println!("a machine outside reached all pods {:.1} s after its start", begun.elapsed().as_secs_f64());
-    stage.shell(&pods[0].name_any(), &format!("ping -qnc1 -W5 {own}"));
+    stage.shell(&pods[0].name_any(), &format!("ping -qnc1 -w5 {own}"));
 }
 
 /// A network namespace beside the nodes, and what runs there; both end with it.

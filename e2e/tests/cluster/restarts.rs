@@ -106,7 +106,7 @@ async fn two_pods(stage: &Stage) -> (Pod, Pod) {
     let pods = stage.pods("app=pair", 2).await;
     assert_ne!(node(&pods[0]), node(&pods[1]), "the pods are on one node");
     let [address, _] = stage.addresses(&pods[1].name_any()).await;
-    stage.shell(&pods[0].name_any(), &format!("ping -qnc1 -W5 {address}"));
+    stage.shell(&pods[0].name_any(), &format!("ping -qnc1 -w5 {address}"));
     (pods[0].clone(), pods[1].clone())
 }
 
@@ -117,7 +117,7 @@ impl Pings {
     /// Returns when the first was answered.
     fn start(stage: &Stage, from: &str, to: &str, seconds: u32) -> Self {
         let script = format!(
-            "ping -qnc1 -W5 {to} >/dev/null && touch /tmp/begun; ping -nDO -i {} -w {seconds} {to}",
+            "ping -qnc1 -w5 {to} >/dev/null && touch /tmp/begun; ping -nDO -i {} -w {seconds} {to}",
             INTERVAL.as_secs_f64()
         );
         let exec = ["--namespace", &stage.namespace, "exec", from, "--container=app", "--", "sh", "-c", &script];
