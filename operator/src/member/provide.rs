@@ -189,10 +189,11 @@ impl Provider<'_> {
         Ok(until(now, issued.renew_at))
     }
 
-    /// Writes the Secret, and before it counts the addresses into the status: the node helper gives a device these.
+    /// Writes the Secret, and the addresses into the status if they are news: the node helper gives a device what stands there.
     ///
-    /// Both at once, as a pod waits for them. Of two operators that claimed different addresses the one whose status is taken
-    /// has its way with the Secret, too; the other's address is given up, and rests for as long as the certificate lasts.
+    /// A new Secret at the same time, as a pod waits for both. Of two operators that claimed different addresses the one whose
+    /// status is taken has its way with the Secret, too; the other's address is given up, and rests for as long as the
+    /// certificate lasts.
     async fn write_secret(&mut self, secret: &MemberSecret) -> Result<Written, Error> {
         let client = &self.context.client;
         let before = self.member.status.clone().unwrap_or_default();
