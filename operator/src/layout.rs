@@ -14,6 +14,8 @@ pub const HELPER_TOKEN: &str = "/var/run/tunmesh/token/token";
 pub const DEFAULT_MTU: u16 = 1420;
 /// The `MutatingWebhookConfiguration`.
 pub const WEBHOOK: &str = "tunmesh";
+/// The webhook in it, as it stands in what the API server says when it cannot call it.
+pub const HOOK: &str = "inject.tunmesh.io";
 /// Label of the pods of the operator.
 pub const OPERATOR_PODS: &str = "app.kubernetes.io/component=operator";
 /// Label of the pods of the node helper.

@@ -3,7 +3,7 @@
 //! ```text
 //! observe    hub, run: watches keep stores; a change names whom it concerns
 //! decide     addresses, trust, inject, mesh::networks, mesh::status, member::config: pure
-//! write      claims, member, mesh: the only writers of the API
+//! write      claims, member, mesh: the only writers of our API; waiting: of a field of others' status
 //! serve      webhook, metrics;  helper: the part on each node
 //! ```
 #![forbid(unsafe_code)]
@@ -27,4 +27,5 @@ mod pods;
 pub mod run;
 pub mod serve;
 pub mod trust;
+mod waiting;
 pub mod webhook;

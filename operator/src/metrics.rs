@@ -13,6 +13,7 @@ pub struct Metrics {
     reconcile: HistogramVec,
     errors: IntCounterVec,
     depth: IntGaugeVec,
+    asked: IntCounterVec,
     /// Addresses by mesh and what became of them.
     addresses: IntGaugeVec,
     /// Members by mesh and what became of them.
@@ -44,7 +45,12 @@ impl Metrics {
         registry.register(Box::new(reconcile.clone()))?;
         Ok(Self {
             reconcile,
-            errors: counter("errors_total", "Reconciliations that failed, by category.", &["kind", "category"])?,
+            errors: counter("errors_total", "What failed, by kind of object and category.", &["kind", "category"])?,
+            asked: counter(
+                "controllers_asked_total",
+                "Times that the controller of a workload was asked to make pods that were refused, by its kind.",
+                &["kind"],
+            )?,
             depth: gauge("queue_depth", "Objects of a kind that wait to be looked at.", &["kind"])?,
             addresses: gauge(
                 "addresses",
@@ -104,6 +110,14 @@ impl Metrics {
         self.reconcile.with_label_values(&[kind]).observe(took.as_secs_f64());
         if let Some(category) = error {
             self.errors.with_label_values(&[kind, category.as_str()]).inc();
+        }
+    }
+
+    /// The controller of a workload of `kind` was asked to make its pods, or that failed.
+    pub(crate) fn asked(&self, kind: &str, error: Option<Category>) {
+        match error {
+            None => self.asked.with_label_values(&[kind]).inc(),
+            Some(category) => self.errors.with_label_values(&[kind, category.as_str()]).inc(),
         }
     }
 

@@ -32,7 +32,7 @@ use crate::context::{Context, Settings, Stores};
 use crate::error::{Category, Error};
 use crate::hub::follow;
 use crate::metrics::Metrics;
-use crate::{claims, member, mesh, serve, webhook};
+use crate::{claims, member, mesh, serve, waiting, webhook};
 
 use queues::{Queues, Work};
 
@@ -64,8 +64,9 @@ pub async fn run(client: Client, options: Options, mut shutdown: watch::Receiver
     let context = Arc::new(Context::new(client.clone(), settings, stores, metrics, recorder));
     let stores = &context.stores;
     let looking = mesh::keep_looking(context.clone(), move |mesh| routes.looked_at(mesh));
-    let directory = Arc::new(directory::Cached::new(context.clone()));
-    let parts: Vec<BoxFuture<'static, anyhow::Result<()>>> = vec![
+    let (called, calls) = watch::channel(());
+    let directory = Arc::new(directory::Cached::new(context.clone(), called));
+    let mut parts: Vec<BoxFuture<'static, anyhow::Result<()>>> = vec![
         watches.map(Ok).boxed(),
         looking.map(Ok).boxed(),
         serve::metrics(options.metrics, registry.clone(), ready).await?.boxed(),
@@ -74,6 +75,9 @@ pub async fn run(client: Client, options: Options, mut shutdown: watch::Receiver
         control(works.members, &stores.members, member::reconcile, &context),
         control(works.pods, &stores.pods, member::reconcile_pod, &context),
     ];
+    if options.webhook.is_some() {
+        parts.push(waiting::keep_asking(context.clone(), calls).map(Ok).boxed());
+    }
     let stopped = shutdown.clone();
     let mut serving = match options.webhook {
         Some(address) => {

@@ -160,6 +160,15 @@ fn workload(kind: &str, name: &str, count: usize, mesh: Option<&str>, script: &s
     )
 }
 
+/// Likewise a DaemonSet, with a pod on every node that takes some.
+pub(crate) fn daemon_set(name: &str, mesh: Option<&str>, script: &str) -> String {
+    let template = pod_template(name, mesh, script, "Always").replace('\n', "\n    ");
+    format!(
+        "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {{name: {name}}}\nspec:\n  selector: {{matchLabels: {{app: {name}}}}}\n  \
+         template:\n    {template}\n"
+    )
+}
+
 /// A Job that runs `script` once.
 pub(crate) fn job(name: &str, mesh: Option<&str>, script: &str) -> String {
     let template = pod_template(name, mesh, script, "Never").replace('\n', "\n    ");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
+use tokio::sync::watch;
 use tunmesh_crds::TunMesh;
 
 use crate::context::Context;
@@ -12,16 +13,20 @@ use crate::webhook::Directory;
 /// What the webhook asks for: from the caches, and from the API server what they do not have yet.
 pub(super) struct Cached {
     context: Arc<Context>,
+    called: watch::Sender<()>,
 }
 
 impl Cached {
-    pub(super) const fn new(context: Arc<Context>) -> Self {
-        Self { context }
+    /// It changes `called` whenever the webhook is called.
+    pub(super) const fn new(context: Arc<Context>, called: watch::Sender<()>) -> Self {
+        Self { context, called }
     }
 }
 
 impl Directory for Cached {
     async fn mesh(&self, namespace: &str, name: &str) -> Result<Option<Arc<TunMesh>>, kube::Error> {
+        // The webhook asks this about every pod that it is called for.
+        self.called.send_replace(());
         if let Some(mesh) = self.context.stores.meshes.get(&ObjectRef::new(name).within(namespace)) {
             return Ok(Some(mesh));
         }

@@ -35,6 +35,7 @@ pub(crate) struct Operator {
     stop: watch::Sender<bool>,
     task: JoinHandle<anyhow::Result<()>>,
     metrics: SocketAddr,
+    webhook: Option<SocketAddr>,
     _turn: Option<MutexGuard<'static, ()>>,
 }
 
@@ -57,27 +58,57 @@ impl Operator {
         Self { _turn: Some(turn), ..Self::run(client, None, None) }
     }
 
-    /// With its webhook, which nothing calls.
+    /// With its webhook, which no API server calls.
     pub(crate) async fn start_serving(client: Client) -> Self {
         let turn = TURN.lock().await;
-        Self { _turn: Some(turn), ..Self::run(client, Some("127.0.0.1:0".parse().unwrap()), Some(REST)) }
+        Self { _turn: Some(turn), ..Self::run(client, Some(free_address()), Some(REST)) }
     }
 
     /// Reconciliations that failed for this reason.
     pub(crate) async fn errors(&self, category: &str) -> u64 {
+        let answer = self.figures().await;
+        assert!(answer.contains("tunmesh_operator_reconcile_seconds_count"), "{answer}");
+        sum(&answer, "tunmesh_operator_errors_total", &format!("category=\"{category}\""))
+    }
+
+    /// Times that the controller of a workload was asked to look again.
+    pub(crate) async fn asked(&self, kind: &str) -> u64 {
+        sum(&self.figures().await, "tunmesh_operator_controllers_asked_total", &format!("kind=\"{kind}\""))
+    }
+
+    async fn figures(&self) -> String {
         let mut stream = TcpStream::connect(self.metrics).await.unwrap();
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.contains("tunmesh_operator_reconcile_seconds_count"), "{answer}");
-        let label = format!("category=\"{category}\"");
-        let lines =
-            answer.lines().filter(|line| line.starts_with("tunmesh_operator_errors_total") && line.contains(&label));
-        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
+        answer
+    }
+
+    /// Has the webhook review a pod of `mesh`, as an API server would.
+    pub(crate) async fn review(&self, namespace: &str, mesh: &str) {
+        let mut config = kube::Config::new(format!("https://{}", self.webhook.unwrap()).parse().unwrap());
+        config.accept_invalid_certs = true;
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"labels": {"tunmesh.io/mesh": mesh}}, "spec": {"containers": []},
+        });
+        let request = json!({
+            "uid": "1", "operation": "CREATE", "namespace": namespace, "object": pod, "userInfo": {},
+            "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "resource": {"group": "", "version": "v1", "resource": "pods"},
+        });
+        let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request});
+        let client = Client::try_from(config).unwrap();
+        let answer = || async {
+            let request = hyper::Request::post("/mutate").header("content-type", "application/json");
+            let request = request.body(serde_json::to_vec(&review).unwrap()).unwrap();
+            Some(client.request_text(request).await)
+        };
+        eventually("an answer of the webhook", answer, Result::is_ok).await.unwrap();
     }
 
     fn run(client: Client, webhook: Option<SocketAddr>, quarantine: Option<Duration>) -> Self {
-        let metrics = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let metrics = free_address();
         let settings = Settings {
             namespace: "tunmesh-system".into(),
             defaults: Defaults { agent_image: "tunmesh.io/agent:test".into() },
@@ -88,7 +119,7 @@ impl Operator {
         let (stop, stopped) = watch::channel(false);
         let options = Options { settings, webhook, metrics };
         let task = tokio::spawn(run(client, options, stopped));
-        Self { stop, task, metrics, _turn: None }
+        Self { stop, task, metrics, webhook, _turn: None }
     }
 
     pub(crate) async fn stop(self) {
@@ -241,6 +272,17 @@ pub(crate) fn reason_of(
         .find(|condition| condition.type_ == type_)
         .map(|condition| condition.reason.clone())
         .unwrap_or_default()
+}
+
+/// A port of this machine that nobody has.
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Of the figures of this name with this label.
+fn sum(figures: &str, name: &str, label: &str) -> u64 {
+    let lines = figures.lines().filter(|line| line.starts_with(name) && line.contains(label));
+    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
 }
 
 fn merge(into: &mut Value, from: Value) {

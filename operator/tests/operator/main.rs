@@ -9,3 +9,5 @@ mod members;
 mod meshes;
 mod owners;
 mod rights;
+mod together;
+mod waiting;

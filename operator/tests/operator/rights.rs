@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::core::{GroupVersionKind, TypeMeta};
@@ -14,9 +15,7 @@ use crate::lab::{Lab, Operator, eventually};
 #[tokio::test]
 async fn the_rights_of_the_manifest_are_enough_and_no_more() {
     let lab = Lab::new("rights").await;
-    for file in ["1-namespace.yaml", "2-rights.yaml", "4-webhook.yaml"] {
-        apply(&lab.client, file).await;
-    }
+    install(&lab.client).await;
     let operator = Operator::start_serving(account("tunmesh-operator")).await;
 
     let mesh = lab.mesh("m", json!({"exposure": {"type": "NodePort"}})).await;
@@ -47,12 +46,23 @@ async fn the_rights_of_the_manifest_are_enough_and_no_more() {
         "delete pods",
         Api::<Pod>::namespaced(operator.clone(), &lab.namespace).delete("x", &Default::default()).await,
     );
+    let set = Api::<StatefulSet>::namespaced(operator.clone(), &lab.namespace);
+    let more = Patch::Merge(json!({"spec": {"replicas": 9}}));
+    refuses("change workloads", set.patch("x", &PatchParams::default(), &more).await);
     refuses("read Secrets", Api::<Secret>::namespaced(helper.clone(), &lab.namespace).get("x").await);
     refuses("list members", Api::<TunMeshMember>::all(helper.clone()).list(&Default::default()).await);
     refuses("read claims", Api::<TunMeshAddress>::all(helper).get("x").await);
 }
 
-fn account(name: &str) -> Client {
+/// All that the operator is given and called by.
+pub(crate) async fn install(client: &Client) {
+    for file in ["1-namespace.yaml", "2-rights.yaml", "4-webhook.yaml"] {
+        apply(client, file).await;
+    }
+}
+
+/// A client of one of our accounts, with its rights.
+pub(crate) fn account(name: &str) -> Client {
     let server = ApiServer::shared().unwrap_or_else(|error| panic!("{error}"));
     let mut config = server.config();
     config.auth_info.impersonate = Some(format!("system:serviceaccount:tunmesh-system:{name}"));
