@@ -87,7 +87,7 @@ reasons! {
         Programmed Unknown NotAccepted: "The spec cannot be carried out.", "See the condition Accepted.";
         TrustReady True Issued: "Authority and cluster secret are there.", "";
         TrustReady Unknown Issuing: "Authority and cluster secret are being made.", "";
-        TrustReady False IssuerNotReady: "The cert-manager issuer is missing or not ready.", "Make the issuer that spec.trust.issuer names, or see kubectl describe of it.";
+        TrustReady False IssuerNotReady: "The issuer is one of cert-manager, which this version does not support.", "Make the TunMesh again with spec.trust.issuer.kind: Internal.";
         TrustReady False SecretDamaged: "A Secret of the mesh is missing or cannot be read.", "Restore it from a backup; where there is none, delete the TunMesh and make it again.";
         TrustReady False AuthorityExpiring: "The authority ends before certificates of a full lifetime do.", "See the events of the TunMesh for what holds up its rotation.";
         AddressPoolHealthy True Available: "Less than 80 % of the addresses are in use.", "";

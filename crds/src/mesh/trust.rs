@@ -67,7 +67,8 @@ impl Default for Rotation {
     .message("issuer.name is not used with kind: Internal: remove it, or set kind to Issuer or ClusterIssuer")
     .field_path(".name"))]
 pub struct Issuer {
-    /// `Internal`: an authority that the operator makes and keeps. `Issuer` and `ClusterIssuer`: one of cert-manager.
+    /// `Internal`: an authority that the operator makes and keeps. `Issuer` and `ClusterIssuer`: one of
+    /// cert-manager, which this version does not support: `TrustReady` says so, and no member gets a certificate.
     #[serde(default)]
     pub kind: IssuerKind,
     /// Name of the cert-manager issuer, for an `Issuer` in the namespace of the mesh.
