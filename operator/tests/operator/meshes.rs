@@ -30,6 +30,21 @@ async fn an_empty_spec_is_a_mesh_with_networks_an_authority_and_a_service() {
 }
 
 #[tokio::test]
+async fn a_mesh_with_an_issuer_of_cert_manager_is_told_that_there_is_no_support_and_gets_no_authority() {
+    let lab = Lab::new("issuer").await;
+    let operator = Operator::start(lab.client.clone()).await;
+    lab.mesh("m", json!({"trust": {"issuer": {"kind": "ClusterIssuer", "name": "corporate"}}})).await;
+
+    let mesh = lab.mesh_when("m", |mesh| reason(mesh, "TrustReady") == "IssuerNotReady").await;
+
+    let conditions = mesh.status.unwrap().conditions;
+    let told = conditions.iter().find(|condition| condition.type_ == "TrustReady").unwrap();
+    assert!(told.status == "False" && told.message.contains("not supported"), "{told:?}");
+    assert!(lab.api::<Secret>().get_opt("tunmesh-m-trust").await.unwrap().is_none());
+    operator.stop().await;
+}
+
+#[tokio::test]
 async fn members_that_run_are_in_the_slices_of_the_service() {
     let lab = Lab::new("slices").await;
     let operator = Operator::start(lab.client.clone()).await;
